@@ -1,0 +1,27 @@
+//! Shapes that the filter and the sink must agree on.
+//!
+//! The audit record is defined in `proto/copilotgate/v1/record.proto`; its header says how four
+//! messages make one row. This crate adds how records are chained and sealed, and which columns a
+//! row has.
+
+#![warn(missing_docs)]
+
+mod chain;
+mod columns;
+mod record;
+
+pub use chain::{Chain, Epoch, MacKey, RecordError, Sealed, open, record_hash};
+pub use columns::{Column, ColumnKind, columns};
+pub use record::{Content, Envelope, Proof, Stamp};
+
+/// Name of the filter state in which Envoy carries a record to the access log.
+pub const FILTER_STATE: &str = "wasm.audit";
+
+/// Property that the filter sets; Envoy turns it into [`FILTER_STATE`].
+pub const FILTER_PROPERTY: &str = "audit";
+
+/// `log_name` of the access log that carries records.
+pub const LOG_NAME: &str = "copilot_gate";
+
+/// Version written into [`Envelope::version`].
+pub const RECORD_VERSION: i64 = 1;
