@@ -5,4 +5,18 @@
 
 #![warn(missing_docs)]
 
+mod answers;
+pub mod audit;
+pub mod config;
+mod credential;
+pub mod endpoint;
+pub mod exchange;
+pub mod headers;
+pub mod identity;
 pub mod mask;
+mod policy;
+pub mod provider;
+pub mod reply;
+pub mod secret;
+pub mod time;
+pub mod worker;

@@ -67,6 +67,14 @@ pub struct MaskKeys {
     pub fingerprint_key_id: String,
     /// Key of fingerprints.
     pub fingerprint_key: Vec<u8>,
+    /// Key of placeholders.
+    pub placeholder_key: Vec<u8>,
+}
+
+impl std::fmt::Debug for MaskKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MaskKeys(***)")
+    }
 }
 
 /// The state of one channel between pieces.

@@ -1,0 +1,327 @@
+//! Gathers the facts of an exchange into its record.
+
+use std::time::Duration;
+
+use contract::{Content, Envelope};
+use data_encoding::{Encoding, Specification};
+use serde_json::{Value, json};
+
+use crate::{
+    endpoint::Endpoint,
+    exchange::ResponseSource,
+    headers::{Headers, cut, identifier},
+    identity::Identity,
+    mask::Masker,
+    policy::Verdict,
+    provider::{Limits, MaskedRequest, Placed, ResponseFacts},
+    time::UnixTime,
+};
+
+/// Longest path in a record, in bytes.
+const MAX_PATH_BYTES: usize = 256;
+
+/// Most entries of the list of what was not scanned.
+const MAX_UNSCANNED: usize = 64;
+
+/// How the host saw the exchange end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct End {
+    /// Status that the caller got; 0 if it got none.
+    pub status: u16,
+    /// Whether the caller left before the end.
+    pub caller_left: bool,
+}
+
+/// A sealed close record and the envelope it was made from.
+#[derive(Debug)]
+pub struct Closed {
+    /// Row bytes but for the sink's stamp.
+    pub record: Vec<u8>,
+    /// The facts, for metrics.
+    pub envelope: Envelope,
+}
+
+/// The facts of an exchange so far.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    envelope: Envelope,
+    content: Content,
+    findings: Vec<Value>,
+    findings_count: u64,
+    unscanned: Vec<Value>,
+    unscanned_bytes: u64,
+    response_bytes: u64,
+    masked: bool,
+    complete: bool,
+    started_at: UnixTime,
+    decision_id: String,
+    begun: bool,
+}
+
+impl Draft {
+    pub(crate) fn new(random: [u8; 10], now: UnixTime) -> Self {
+        let decision_id = decision_id(random, now);
+        Self {
+            envelope: Envelope {
+                kind: Some("close".into()),
+                decision_id: Some(decision_id.clone()),
+                started_at: Some(now.micros()),
+                ..Envelope::default()
+            },
+            content: Content::default(),
+            findings: Vec::new(),
+            findings_count: 0,
+            unscanned: Vec::new(),
+            unscanned_bytes: 0,
+            response_bytes: 0,
+            masked: false,
+            complete: false,
+            started_at: now,
+            decision_id,
+            begun: false,
+        }
+    }
+
+    pub(crate) fn decision_id(&self) -> String {
+        self.decision_id.clone()
+    }
+
+    /// Whether a request was seen.
+    pub(crate) fn begun(&self) -> bool {
+        self.begun
+    }
+
+    pub(crate) fn request(
+        &mut self,
+        endpoint: Endpoint,
+        headers: &Headers,
+        path: &str,
+        client_address: &str,
+        masker: &Masker,
+    ) {
+        self.begun = true;
+        // What a caller can write freely is masked before it is recorded.
+        let quiet = |text: &str| {
+            let masked = masker.mask(text, &mut Vec::new());
+            masked.unwrap_or_else(|| text.to_owned())
+        };
+        let id = |name: &str| headers.one(name).and_then(identifier).map(|id| quiet(&id));
+        let envelope = &mut self.envelope;
+        envelope.endpoint = Some(endpoint.name().into());
+        envelope.method = id(":method");
+        envelope.path = Some(cut(&quiet(cut(path, 4 * MAX_PATH_BYTES)), MAX_PATH_BYTES).into());
+        envelope.host = id(":authority");
+        envelope.request_id = id("x-request-id");
+        envelope.session_id = id("x-client-session-id").or_else(|| id("vscode-sessionid"));
+        envelope.interaction_id = id("x-interaction-id");
+        envelope.agent_task_id = id("x-agent-task-id");
+        envelope.initiator = id("x-initiator");
+        envelope.client = id("user-agent").or_else(|| id("editor-version"));
+        envelope.repository = id("x-github-repository-nwo");
+        envelope.client_address = identifier(client_address);
+        if endpoint == Endpoint::Completions {
+            let engine = path.split('/').nth(3).unwrap_or_default();
+            envelope.model = identifier(engine).map(|engine| quiet(&engine));
+        }
+    }
+
+    pub(crate) fn identity(&mut self, identity: &Identity) {
+        self.envelope.person = Some(identity.subject.clone());
+        self.envelope.issuer = Some(identity.issuer.clone());
+    }
+
+    pub(crate) fn role(&mut self, name: &str) {
+        self.envelope.role = Some(name.to_owned());
+    }
+
+    pub(crate) fn model(&mut self, model: Option<&str>) {
+        self.envelope.model = model.and_then(identifier);
+    }
+
+    pub(crate) fn model_name(&self) -> String {
+        self.envelope.model().to_owned()
+    }
+
+    pub(crate) fn request_bytes(&mut self, bytes: usize) {
+        self.envelope.request_bytes = i64::try_from(bytes).ok();
+    }
+
+    pub(crate) fn request_masked(
+        &mut self,
+        masked: &MaskedRequest,
+        original: &[u8],
+        limits: &Limits,
+        verdict: &Verdict,
+    ) {
+        let action = match verdict.action {
+            crate::config::Action::Allow => "allow",
+            crate::config::Action::Mask => "mask",
+            crate::config::Action::Deny => "deny",
+        };
+        self.masked |= action == "mask" && masked.findings_count > 0;
+        self.add_findings(&masked.findings, masked.findings_count, "request", action);
+        for entry in &masked.unscanned {
+            self.unscanned("request", entry.reason, entry.bytes);
+        }
+        self.envelope.rule.clone_from(&verdict.rule);
+        if !verdict.shadowed.is_empty() {
+            self.envelope.reason = Some(format!("shadow:{}", verdict.shadowed.join(",")));
+        }
+        let body = masked.body.as_deref().unwrap_or(original);
+        let text = String::from_utf8_lossy(body);
+        let kept = cut(&text, limits.max_content);
+        self.truncated(kept.len() < text.len());
+        self.content.request_content = Some(kept.to_owned());
+    }
+
+    pub(crate) fn response(
+        &mut self,
+        status: u16,
+        source: ResponseSource,
+        headers: &Headers,
+        now: UnixTime,
+    ) {
+        match source {
+            ResponseSource::Envoy => self.decided("unavailable", "upstream"),
+            ResponseSource::Upstream => {
+                self.envelope.upstream_status = Some(status.into());
+                self.envelope.upstream_request_id =
+                    headers.one("x-github-request-id").and_then(identifier);
+            }
+        }
+        self.envelope.first_byte_ms = Some(millis(now.since(self.started_at)));
+    }
+
+    pub(crate) fn upstream_ok(&self) -> bool {
+        self.envelope.upstream_status == Some(200)
+    }
+
+    pub(crate) fn response_bytes(&mut self, bytes: usize) {
+        self.response_bytes += bytes as u64;
+    }
+
+    pub(crate) fn response_facts(&mut self, facts: &ResponseFacts) {
+        self.masked |= facts.findings_count > 0;
+        self.add_findings(&facts.findings, facts.findings_count, "response", "mask");
+        for entry in &facts.unscanned {
+            self.unscanned("response", entry.reason, entry.bytes);
+        }
+        self.content.response_content = Some(facts.content.clone());
+        self.truncated(facts.content_truncated);
+    }
+
+    pub(crate) fn unscanned(&mut self, direction: &str, reason: &str, bytes: usize) {
+        self.unscanned_bytes += bytes as u64;
+        if self.unscanned.len() < MAX_UNSCANNED {
+            let entry = json!({ "direction": direction, "reason": reason, "bytes": bytes });
+            self.unscanned.push(entry);
+        }
+    }
+
+    pub(crate) fn complete(&mut self) {
+        self.complete = true;
+    }
+
+    /// What was decided and why; the first decision against the caller stays.
+    pub(crate) fn decided(&mut self, decision: &str, reason: &str) {
+        self.envelope.decision = Some(decision.to_owned());
+        if !reason.is_empty() {
+            self.envelope.reason = Some(reason.to_owned());
+        }
+    }
+
+    pub(crate) fn close(
+        mut self,
+        deployment: String,
+        policy_digest: String,
+        end: End,
+        now: UnixTime,
+    ) -> (Envelope, Content) {
+        let asked = self.envelope.upstream_status.is_some();
+        let envelope = &mut self.envelope;
+        let ended = match (&envelope.decision, end.caller_left) {
+            (_, true) => "aborted",
+            (Some(_), false) => "reply",
+            (None, false) if self.complete => "complete",
+            (None, false) => "cut",
+        };
+        envelope.ended = Some(ended.into());
+        if envelope.decision.is_none() {
+            let decision = if self.masked { "mask" } else { "allow" };
+            envelope.decision = Some(decision.into());
+        }
+        envelope.deployment = Some(deployment);
+        envelope.policy_digest = Some(policy_digest);
+        envelope.event_at = Some(now.micros());
+        envelope.status = Some(end.status.into());
+        envelope.duration_ms = Some(millis(now.since(self.started_at)));
+        envelope.findings_count = i64::try_from(self.findings_count).ok();
+        envelope.findings = Some(Value::Array(self.findings).to_string());
+        envelope.unscanned = Some(Value::Array(self.unscanned).to_string());
+        envelope.unscanned_bytes = i64::try_from(self.unscanned_bytes).ok();
+        if asked {
+            envelope.response_bytes = i64::try_from(self.response_bytes).ok();
+        }
+        (self.envelope, self.content)
+    }
+
+    fn truncated(&mut self, now: bool) {
+        let before = self.envelope.content_truncated.unwrap_or(false);
+        self.envelope.content_truncated = Some(before || now);
+    }
+
+    fn add_findings(&mut self, placed: &[Placed], count: u64, direction: &str, action: &str) {
+        self.findings_count += count;
+        self.findings.extend(placed.iter().map(|placed| {
+            json!({
+                "detector": placed.finding.detector,
+                "direction": direction,
+                "channel": placed.channel,
+                "offset": placed.finding.offset,
+                "length": placed.finding.length,
+                "fingerprint": placed.finding.fingerprint,
+                "action": action,
+            })
+        }));
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// `gd_` and 26 characters of base32 that sort by time: 48 bits of milliseconds, 80 random bits.
+fn decision_id(random: [u8; 10], now: UnixTime) -> String {
+    let millis = now.millis().to_be_bytes();
+    let mut bits = [0; 16];
+    for (to, from) in bits.iter_mut().zip(millis.iter().skip(2).chain(&random)) {
+        *to = *from;
+    }
+    let mut id = "gd_".to_owned();
+    if let Some(encoding) = sortable_base32() {
+        id.push_str(&encoding.encode(&bits));
+    }
+    id
+}
+
+/// RFC 4648's `base32hex` in lower case: its order is that of the bits.
+fn sortable_base32() -> Option<Encoding> {
+    let mut specification = Specification::new();
+    specification
+        .symbols
+        .push_str("0123456789abcdefghijklmnopqrstuv");
+    specification.encoding().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decision_ids_sort_by_time_and_differ() {
+        let id = |millis: u64, byte| decision_id([byte; 10], UnixTime(millis * 1_000));
+        assert_eq!(id(1, 0).len(), 3 + 26);
+        assert!(id(1_800_000_000_000, 255) < id(1_800_000_000_001, 0));
+        assert_ne!(id(1, 0), id(1, 1));
+    }
+}

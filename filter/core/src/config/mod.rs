@@ -1,0 +1,494 @@
+//! The configuration as the filter uses it, and the one way to it from what a person wrote.
+//!
+//! It arrives as text (JSON, first byte `{`) or as a serialised `google.protobuf.Struct`; both give
+//! the same [`Config`] with the same policy digest. A faulty configuration is refused whole, with
+//! every fault's path and reason.
+
+use std::{collections::HashSet, time::Duration};
+
+use prost::Message;
+use prost_types::{Struct, value::Kind};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use wildmatch::WildMatch;
+
+mod raw;
+
+pub use raw::{Mode, RawConfig, RoleEndpoint};
+
+use raw::{RawAction, RawIssuer, RawRole, RawRule};
+
+/// Largest configuration that is read.
+pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+
+/// The checked configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// Name of the deployment.
+    pub deployment: String,
+    /// Where clients find the gateway.
+    pub hosts: Hosts,
+    /// Accepted issuers.
+    pub issuers: Vec<Issuer>,
+    /// Environment variable with the GitHub credential.
+    pub credential_env: String,
+    /// Roles; the first that fits counts.
+    pub roles: Vec<Role>,
+    /// Rules without those that are off.
+    pub rules: Vec<Rule>,
+    /// Most bytes of masked content in a record, per direction.
+    pub max_content_bytes: usize,
+    /// Largest request body in bytes.
+    pub max_request_bytes: usize,
+    /// SHA-256 of the canonical form, in hex.
+    pub policy_digest: String,
+}
+
+/// Where clients find the gateway.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    domain: String,
+    port: u16,
+}
+
+/// One accepted issuer.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// Exact `iss`.
+    pub issuer: String,
+    /// Accepted `aud` values.
+    pub audiences: HashSet<String>,
+    /// Claim that names the person.
+    pub subject_claim: String,
+    /// Claim that lists groups.
+    pub groups_claim: String,
+    /// Envoy cluster of the key set.
+    pub cluster: String,
+    /// Path of the key set.
+    pub path: String,
+    /// Host header of the call.
+    pub host: String,
+    /// Age at which the set is fetched again.
+    pub refresh: Duration,
+    /// Age up to which an old set is used.
+    pub grace: Duration,
+}
+
+/// What a group of people may do.
+#[derive(Clone, Debug)]
+pub struct Role {
+    /// Name.
+    pub name: String,
+    /// Groups that have it.
+    pub groups: HashSet<String>,
+    /// Whether everybody has it.
+    pub everybody: bool,
+    /// Endpoints.
+    pub endpoints: Vec<RoleEndpoint>,
+    models: Vec<WildMatch>,
+}
+
+/// What happens when something is found.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Name.
+    pub name: String,
+    /// How many findings at least.
+    pub at_least: u64,
+    /// Detectors that count; empty means all.
+    pub detectors: Vec<String>,
+    /// What is demanded.
+    pub action: Action,
+    /// Whether it takes effect; never `Off`.
+    pub mode: Mode,
+}
+
+/// What a rule demands; the greater wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// The text passes as it is.
+    Allow,
+    /// Findings are replaced by placeholders.
+    Mask,
+    /// The exchange is refused.
+    Deny,
+}
+
+/// One thing that is wrong with a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where: `rules[2].when.findings`; `.` is the whole.
+    pub path: String,
+    /// What is wrong, without the value.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path, self.reason)
+    }
+}
+
+impl Config {
+    /// Reads a configuration as Envoy hands it over: text or a serialised `Struct`.
+    ///
+    /// # Errors
+    ///
+    /// All faults that could be found at once, each with its path.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Vec<Fault>> {
+        if bytes.len() > MAX_CONFIG_BYTES {
+            return Err(vec![fault(".", "larger than 1 MiB")]);
+        }
+        let blank = |byte: &&u8| byte.is_ascii_whitespace();
+        let value = if bytes.iter().find(|byte| !blank(byte)) == Some(&b'{') {
+            serde_json::from_slice(bytes).map_err(|error| {
+                let at = format!("line {} column {}", error.line(), error.column());
+                vec![fault(".", &format!("not JSON at {at}"))]
+            })?
+        } else {
+            let tree = Struct::decode(bytes)
+                .map_err(|_| vec![fault(".", "neither JSON nor a google.protobuf.Struct")])?;
+            from_struct(tree)
+        };
+        Self::from_value(value)
+    }
+
+    /// Reads a configuration from a tree of values.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::from_bytes`].
+    pub fn from_value(value: Value) -> Result<Self, Vec<Fault>> {
+        let raw: RawConfig =
+            serde_path_to_error::deserialize(value).map_err(|error| vec![shape_fault(&error)])?;
+        Self::try_from(raw)
+    }
+}
+
+impl TryFrom<RawConfig> for Config {
+    type Error = Vec<Fault>;
+
+    fn try_from(raw: RawConfig) -> Result<Self, Vec<Fault>> {
+        let policy_digest = policy_digest(&raw);
+        let mut faults = Vec::new();
+        let mut check = |good: bool, path: &str, reason: &str| {
+            if !good {
+                faults.push(fault(path, reason));
+            }
+        };
+        let name = |text: &str| {
+            (1..=40).contains(&text.len())
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        let label = |text: &str| {
+            (1..=64).contains(&text.len())
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+        };
+        check(
+            name(&raw.deployment),
+            "deployment",
+            "not 1 to 40 of a-z, 0-9 and -",
+        );
+        check(
+            host(&raw.hosts.domain),
+            "hosts.domain",
+            "not a host name in lower case",
+        );
+        let port = u16::try_from(raw.hosts.port.0).unwrap_or(0);
+        check(port > 0, "hosts.port", "not 1 to 65535");
+        check(
+            !raw.identity.issuers.is_empty(),
+            "identity.issuers",
+            "empty",
+        );
+        let mut seen = HashSet::new();
+        for (index, issuer) in raw.identity.issuers.iter().enumerate() {
+            let path = format!("identity.issuers[{index}]");
+            let twice = !seen.insert(issuer.issuer.clone());
+            check(!twice, &path, "this issuer stands twice");
+            check_issuer(issuer, &path, &mut check);
+        }
+        let env = &raw.credential.env;
+        check(
+            env.starts_with("GATE_") && label(env),
+            "credential.env",
+            "not the name of an environment variable that starts with GATE_",
+        );
+        check(
+            !raw.roles.is_empty(),
+            "roles",
+            "empty: nobody could do anything",
+        );
+        let mut seen = HashSet::new();
+        for (index, role) in raw.roles.iter().enumerate() {
+            let path = format!("roles[{index}]");
+            check(label(&role.name), &format!("{path}.name"), "not a name");
+            let twice = !seen.insert(role.name.clone());
+            check(!twice, &format!("{path}.name"), "this name stands twice");
+            check(!role.groups.is_empty(), &format!("{path}.groups"), "empty");
+            check(!role.models.is_empty(), &format!("{path}.models"), "empty");
+            let endpoints = format!("{path}.endpoints");
+            check(!role.endpoints.is_empty(), &endpoints, "empty");
+        }
+        let mut seen = HashSet::new();
+        for (index, rule) in raw.rules.iter().enumerate() {
+            let path = format!("rules[{index}]");
+            check(label(&rule.name), &format!("{path}.name"), "not a name");
+            let twice = !seen.insert(rule.name.clone());
+            check(!twice, &format!("{path}.name"), "this name stands twice");
+            check(
+                rule.when.findings.at_least.0 >= 1,
+                &format!("{path}.when.findings.at_least"),
+                "less than 1",
+            );
+            check(
+                !matches!(rule.then, RawAction::AskApproval),
+                &format!("{path}.then"),
+                "ask_approval is not available yet",
+            );
+        }
+        check(
+            !raw.audit.strict,
+            "audit.strict",
+            "true is not available yet",
+        );
+        check(
+            raw.audit.max_content.0 <= 3 << 20,
+            "audit.max_content",
+            "more than 3MiB",
+        );
+        check(
+            (1..=16 << 20).contains(&raw.limits.max_request.0),
+            "limits.max_request",
+            "not 1 byte to 16MiB",
+        );
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        Ok(Self {
+            deployment: raw.deployment,
+            hosts: Hosts {
+                domain: raw.hosts.domain,
+                port,
+            },
+            issuers: raw.identity.issuers.into_iter().map(Issuer::from).collect(),
+            credential_env: raw.credential.env,
+            roles: raw.roles.into_iter().map(Role::from).collect(),
+            rules: raw.rules.into_iter().filter_map(Rule::of).collect(),
+            max_content_bytes: usize::try_from(raw.audit.max_content.0).unwrap_or(0),
+            max_request_bytes: usize::try_from(raw.limits.max_request.0).unwrap_or(0),
+            policy_digest,
+        })
+    }
+}
+
+#[cfg(test)]
+impl Config {
+    /// A configuration for tests.
+    pub(crate) fn example() -> Self {
+        let value = serde_json::from_str(include_str!("example.json")).unwrap();
+        Self::from_value(value).unwrap()
+    }
+}
+
+impl Hosts {
+    /// URL of the host that plays `role`: `https://api.gw.example`.
+    pub fn url(&self, role: &str) -> String {
+        let Self { domain, port } = self;
+        if *port == 443 {
+            format!("https://{role}.{domain}")
+        } else {
+            format!("https://{role}.{domain}:{port}")
+        }
+    }
+}
+
+impl Role {
+    /// Whether the role may use the model.
+    pub fn allows_model(&self, model: &str) -> bool {
+        self.models.iter().any(|glob| glob.matches(model))
+    }
+}
+
+impl From<RawRole> for Role {
+    fn from(raw: RawRole) -> Self {
+        Self {
+            everybody: raw.groups.iter().any(|group| group == "*"),
+            models: raw.models.iter().map(|glob| WildMatch::new(glob)).collect(),
+            name: raw.name,
+            groups: raw.groups.into_iter().collect(),
+            endpoints: raw.endpoints,
+        }
+    }
+}
+
+impl Rule {
+    fn of(raw: RawRule) -> Option<Self> {
+        let action = match raw.then {
+            RawAction::Allow => Action::Allow,
+            RawAction::Mask => Action::Mask,
+            RawAction::Deny | RawAction::AskApproval => Action::Deny,
+        };
+        (raw.mode != Mode::Off).then_some(Self {
+            name: raw.name,
+            at_least: raw.when.findings.at_least.0,
+            detectors: raw.when.findings.detectors,
+            action,
+            mode: raw.mode,
+        })
+    }
+}
+
+impl From<RawIssuer> for Issuer {
+    fn from(raw: RawIssuer) -> Self {
+        let host = raw
+            .key_set
+            .host
+            .or_else(|| authority(&raw.issuer).map(str::to_owned));
+        Self {
+            host: host.unwrap_or_default(),
+            issuer: raw.issuer,
+            audiences: raw.audiences.into_iter().collect(),
+            subject_claim: raw.subject_claim,
+            groups_claim: raw.groups_claim,
+            cluster: raw.key_set.cluster,
+            path: raw.key_set.path,
+            refresh: raw.key_set.refresh.0,
+            grace: raw.key_set.grace.0,
+        }
+    }
+}
+
+fn check_issuer(raw: &RawIssuer, path: &str, check: &mut impl FnMut(bool, &str, &str)) {
+    let url = authority(&raw.issuer).is_some();
+    check(url, &format!("{path}.issuer"), "not an http or https URL");
+    let audiences = format!("{path}.audiences");
+    check(!raw.audiences.is_empty(), &audiences, "empty");
+    let blank = raw.audiences.iter().any(String::is_empty);
+    check(!blank, &audiences, "an audience is empty");
+    let subject = format!("{path}.subject_claim");
+    check(!raw.subject_claim.is_empty(), &subject, "empty");
+    // Whoever can change these could become somebody else.
+    let mutable = ["email", "preferred_username", "upn", "name", "nickname"];
+    check(
+        !mutable.contains(&raw.subject_claim.as_str()),
+        &subject,
+        "names and addresses change hands: use a stable claim such as sub",
+    );
+    let set = &raw.key_set;
+    check(
+        !set.cluster.is_empty(),
+        &format!("{path}.key_set.cluster"),
+        "empty",
+    );
+    check(
+        set.path.starts_with('/'),
+        &format!("{path}.key_set.path"),
+        "does not start with /",
+    );
+    check(
+        (10..=86_400).contains(&set.refresh.0.as_secs()),
+        &format!("{path}.key_set.refresh"),
+        "not 10s to 24h",
+    );
+    check(
+        set.grace.0 >= set.refresh.0 && set.grace.0.as_secs() <= 7 * 86_400,
+        &format!("{path}.key_set.grace"),
+        "not refresh to 7 days",
+    );
+}
+
+fn authority(url: &str) -> Option<&str> {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    (!authority.is_empty() && !authority.contains(['@', ' '])).then_some(authority)
+}
+
+fn host(name: &str) -> bool {
+    name.len() <= 200
+        && name.split('.').all(|label| {
+            !label.is_empty()
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        })
+}
+
+/// SHA-256 of the canonical JSON (sorted keys, defaults filled in), in hex.
+fn policy_digest(raw: &RawConfig) -> String {
+    // Through `Value`, whose maps are sorted by key.
+    let canonical = serde_json::to_value(raw)
+        .map(|value| value.to_string())
+        .unwrap_or_default();
+    data_encoding::HEXLOWER.encode(&Sha256::digest(canonical.as_bytes()))
+}
+
+fn from_struct(tree: Struct) -> Value {
+    let fields = tree.fields.into_iter();
+    Value::Object(
+        fields
+            .map(|(key, value)| (key, from_proto(value)))
+            .collect(),
+    )
+}
+
+fn from_proto(value: prost_types::Value) -> Value {
+    match value.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::BoolValue(flag)) => Value::Bool(flag),
+        Some(Kind::StringValue(text)) => Value::String(text),
+        Some(Kind::StructValue(tree)) => from_struct(tree),
+        Some(Kind::ListValue(list)) => {
+            Value::Array(list.values.into_iter().map(from_proto).collect())
+        }
+        // A double that is a whole number prints without a fraction.
+        Some(Kind::NumberValue(number)) => {
+            let text = number.to_string();
+            text.parse::<i64>()
+                .map_or(Value::String(text), |whole| Value::Number(whole.into()))
+        }
+    }
+}
+
+fn fault(path: &str, reason: &str) -> Fault {
+    Fault {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+/// The fault of a tree that does not have the schema's shape; names the nearest known key.
+fn shape_fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
+    let path = error.path().to_string();
+    let text = error.inner().to_string();
+    let Some(rest) = text.strip_prefix("unknown field `") else {
+        return fault(&path, &quiet(&text));
+    };
+    let (key, rest) = rest.split_once('`').unwrap_or((rest, ""));
+    let known = rest.split('`').skip(1).step_by(2);
+    let nearest = known
+        .map(|known| (strsim::damerau_levenshtein(key, known), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 3.max(key.len() / 3));
+    let hint = nearest.map_or_else(String::new, |(_, known)| {
+        format!(", the nearest is {known}")
+    });
+    fault(&path, &format!("no such key{hint}"))
+}
+
+/// Serde's message without the value that it quotes.
+fn quiet(text: &str) -> String {
+    let Some((_, rest)) = text.split_once(", expected ") else {
+        return text.to_owned();
+    };
+    format!("expected {rest}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,430 @@
+//! The configuration as a person writes it.
+//!
+//! No field is a float; numbers may be decimal strings, durations and sizes are strings with a
+//! unit, because Envoy carries a structured configuration as a protobuf `Struct`, in which every
+//! number is a double.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The whole configuration of the filter.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawConfig {
+    /// Version of this schema, `v1`.
+    pub version: Version,
+    /// Name of the deployment, 1 to 40 of `a-z`, `0-9` and `-`. Stands in every record and key.
+    pub deployment: String,
+    /// Whether decisions take effect; only `enforce` so far.
+    #[serde(default)]
+    pub enforcement: Enforcement,
+    /// Names under which clients reach the gateway.
+    pub hosts: RawHosts,
+    /// How callers prove who they are.
+    pub identity: RawIdentity,
+    /// What the gateway shows upstream in place of the caller's token.
+    pub credential: RawCredential,
+    /// What people may do, by group; the first role that fits counts. Not empty.
+    pub roles: Vec<RawRole>,
+    /// How secrets are masked.
+    #[serde(default)]
+    pub masking: RawMasking,
+    /// What happens when something is found; the strongest action wins.
+    #[serde(default)]
+    pub rules: Vec<RawRule>,
+    /// How exchanges are recorded.
+    #[serde(default)]
+    pub audit: RawAudit,
+    /// Bounds.
+    #[serde(default)]
+    pub limits: RawLimits,
+    /// What happens to clients' telemetry; only `drop` so far.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+    /// What happens to what the gateway does not know.
+    #[serde(default)]
+    pub unknown: RawUnknown,
+}
+
+/// Version of the schema.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Version {
+    /// The first.
+    V1,
+}
+
+/// Whether decisions take effect.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Enforcement {
+    /// They do.
+    #[default]
+    Enforce,
+}
+
+/// What happens to telemetry of clients.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Telemetry {
+    /// Answered here, recorded as dropped, sent nowhere.
+    #[default]
+    Drop,
+}
+
+/// Names under which clients reach the gateway.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawHosts {
+    /// Domain of the gateway: `gw.example`; clients also use `api.`, `proxy.`, `telemetry.` and
+    /// `origin-tracker.` in front of it.
+    pub domain: String,
+    /// Port that clients use. 1 to 65535, default 443.
+    #[serde(default = "default_port")]
+    pub port: Number,
+}
+
+/// How callers prove who they are.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawIdentity {
+    /// Issuers whose tokens are accepted. Not empty.
+    pub issuers: Vec<RawIssuer>,
+}
+
+/// One OpenID provider.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawIssuer {
+    /// Exact `iss` of accepted tokens, a URL.
+    pub issuer: String,
+    /// Accepted `aud` values; one must match. Not empty.
+    pub audiences: Vec<String>,
+    /// Claim that names the person, stable and never reused. Default `sub`.
+    #[serde(default = "default_subject_claim")]
+    pub subject_claim: String,
+    /// Claim that lists groups. Default `groups`.
+    #[serde(default = "default_groups_claim")]
+    pub groups_claim: String,
+    /// Where the issuer's keys are.
+    pub key_set: RawKeySet,
+}
+
+/// Where an issuer's key set is fetched.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawKeySet {
+    /// Envoy cluster of the issuer.
+    pub cluster: String,
+    /// Path of the key set (RFC 7517), with `/` in front.
+    pub path: String,
+    /// Host header of the call. Default: the issuer's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Age at which the set is fetched again, with its unit: `10m`. 10 s to 24 h.
+    #[serde(default = "default_refresh")]
+    pub refresh: DurationText,
+    /// Age up to which a set that cannot be fetched again is used. `refresh` to 7 days.
+    #[serde(default = "default_grace")]
+    pub grace: DurationText,
+}
+
+/// What the gateway shows upstream.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCredential {
+    /// Name of the environment variable that holds the credential.
+    pub env: String,
+    /// Whose it is; only `shared` so far: one for all callers, attached to model endpoints alone.
+    #[serde(default)]
+    pub kind: CredentialKind,
+}
+
+/// Whose credential it is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CredentialKind {
+    /// One for all callers.
+    #[default]
+    Shared,
+}
+
+/// What a group of people may do.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRole {
+    /// Name, stands in records.
+    pub name: String,
+    /// Groups that have the role; `*` is everybody. Not empty.
+    pub groups: Vec<String>,
+    /// Endpoints: `chat`, `completions`. Not empty.
+    pub endpoints: Vec<RoleEndpoint>,
+    /// Models by name, `*` stands for any characters. Not empty.
+    pub models: Vec<String>,
+}
+
+/// Endpoints that a role may hold.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleEndpoint {
+    /// Chat completions.
+    Chat,
+    /// Ghost text.
+    Completions,
+}
+
+/// How secrets are masked.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawMasking {
+    /// Whether originals go back where they stood; only `off` so far.
+    #[serde(default)]
+    pub restore: Restore,
+}
+
+/// Whether originals go back in place of placeholders.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Restore {
+    /// Never.
+    #[default]
+    Off,
+}
+
+/// What happens when something is found in a request.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRule {
+    /// Name, stands in records and answers.
+    pub name: String,
+    /// When the rule matches.
+    pub when: RawWhen,
+    /// What it demands.
+    pub then: RawAction,
+    /// `enforce` takes effect, `shadow` is recorded only, `off` does nothing.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// When a rule matches.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawWhen {
+    /// Number and kind of findings.
+    pub findings: RawFindings,
+}
+
+/// Findings that a rule looks for.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawFindings {
+    /// How many at least, 1 or more.
+    pub at_least: Number,
+    /// Detectors that count; empty means all.
+    #[serde(default)]
+    pub detectors: Vec<String>,
+}
+
+/// What a rule demands.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RawAction {
+    /// The text passes as it is.
+    Allow,
+    /// Findings are replaced by placeholders.
+    Mask,
+    /// The exchange is refused.
+    Deny,
+    /// A person decides; not available yet.
+    AskApproval,
+}
+
+/// Whether a rule takes effect.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It does.
+    #[default]
+    Enforce,
+    /// It is only recorded.
+    Shadow,
+    /// It is left out.
+    Off,
+}
+
+/// How exchanges are recorded.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAudit {
+    /// Whether an exchange waits until its record is durable; only `false` so far.
+    #[serde(default)]
+    pub strict: bool,
+    /// Most bytes of masked content in a record, per direction. Up to `3MiB`, default `1MiB`.
+    #[serde(default = "default_max_content")]
+    pub max_content: SizeText,
+}
+
+/// Bounds.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLimits {
+    /// Largest request body. Up to `16MiB`, which is the default.
+    #[serde(default = "default_max_request")]
+    pub max_request: SizeText,
+}
+
+/// What happens to what the gateway does not know.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawUnknown {
+    /// Requests to unknown endpoints; only `deny` so far.
+    #[serde(default)]
+    pub endpoint: UnknownEndpoint,
+    /// Events of unknown shape in a stream; only `pass_and_mark` so far: all their texts are
+    /// masked, and they are counted.
+    #[serde(default)]
+    pub event: UnknownEvent,
+}
+
+/// Requests to unknown endpoints.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownEndpoint {
+    /// Refused, counted and recorded.
+    #[default]
+    Deny,
+}
+
+/// Events of unknown shape.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownEvent {
+    /// Masked, passed on and counted.
+    #[default]
+    PassAndMark,
+}
+
+impl Default for RawAudit {
+    fn default() -> Self {
+        Self {
+            strict: false,
+            max_content: default_max_content(),
+        }
+    }
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self {
+            max_request: default_max_request(),
+        }
+    }
+}
+
+fn default_port() -> Number {
+    Number(443)
+}
+
+fn default_subject_claim() -> String {
+    "sub".to_owned()
+}
+
+fn default_groups_claim() -> String {
+    "groups".to_owned()
+}
+
+fn default_refresh() -> DurationText {
+    DurationText(Duration::from_mins(10))
+}
+
+fn default_grace() -> DurationText {
+    DurationText(Duration::from_hours(24))
+}
+
+fn default_max_content() -> SizeText {
+    SizeText(1 << 20)
+}
+
+fn default_max_request() -> SizeText {
+    SizeText(16 << 20)
+}
+
+/// A whole number, also as a decimal string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number(pub u64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Number;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number of 0 or more")
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Number, E> {
+                Ok(Number(value))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Number, E> {
+                u64::try_from(value)
+                    .map(Number)
+                    .map_err(|_| E::custom("not a whole number of 0 or more"))
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Number, E> {
+                value
+                    .parse()
+                    .map(Number)
+                    .map_err(|_| E::custom("not a whole number of 0 or more"))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.0)
+    }
+}
+
+/// A duration with its unit: `10m`, `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DurationText(pub Duration);
+
+impl<'de> Deserialize<'de> for DurationText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_duration(&text)
+            .map(Self)
+            .map_err(|_| de::Error::custom("not a duration with its unit, such as 10m"))
+    }
+}
+
+impl Serialize for DurationText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}ms", self.0.as_millis()))
+    }
+}
+
+/// A size with its unit: `16MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SizeText(pub u64);
+
+impl<'de> Deserialize<'de> for SizeText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_size::parse_size(text.as_bytes())
+            .map(Self)
+            .map_err(|_| de::Error::custom("not a size with its unit, such as 16MiB"))
+    }
+}
+
+impl Serialize for SizeText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}B", self.0))
+    }
+}

@@ -1,0 +1,277 @@
+use serde_json::json;
+
+use super::*;
+
+fn example() -> Value {
+    serde_json::from_str(include_str!("example.json")).unwrap()
+}
+
+/// The example with one change, made where the JSON pointer says.
+fn with(pointer: &str, value: Value) -> Value {
+    let mut tree = example();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let parent = tree.pointer_mut(parent).unwrap();
+    match parent {
+        Value::Array(list) => list[key.parse::<usize>().unwrap()] = value,
+        _ => parent[key] = value,
+    }
+    tree
+}
+
+fn faults(value: Value) -> Vec<String> {
+    Config::from_value(value)
+        .err()
+        .unwrap_or_default()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+fn to_struct(value: &Value) -> prost_types::Value {
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(flag) => Kind::BoolValue(*flag),
+        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap()),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        Value::Array(list) => Kind::ListValue(prost_types::ListValue {
+            values: list.iter().map(to_struct).collect(),
+        }),
+        Value::Object(map) => Kind::StructValue(Struct {
+            fields: map
+                .iter()
+                .map(|(key, value)| (key.clone(), to_struct(value)))
+                .collect(),
+        }),
+    };
+    prost_types::Value { kind: Some(kind) }
+}
+
+#[test]
+fn text_and_struct_give_one_policy_digest() {
+    let text = Config::from_bytes(include_bytes!("example.json")).unwrap();
+    let Some(Kind::StructValue(tree)) = to_struct(&example()).kind else {
+        panic!("not an object");
+    };
+    let tree = Config::from_bytes(&tree.encode_to_vec()).unwrap();
+    assert_eq!(text.policy_digest.len(), 64);
+    assert_eq!(text.policy_digest, tree.policy_digest);
+}
+
+#[test]
+fn the_digest_sees_meaning_and_not_spelling() {
+    let digest = |value| Config::from_value(value).unwrap().policy_digest;
+    let base = digest(example());
+    let same = [
+        ("/hosts/port", json!(443)),
+        ("/hosts/port", json!("443")),
+        ("/identity/issuers/0/key_set/refresh", json!("600s")),
+        ("/limits", json!({ "max_request": "16384KiB" })),
+        ("/enforcement", json!("enforce")),
+    ];
+    for (pointer, value) in same {
+        assert_eq!(digest(with(pointer, value)), base, "{pointer}");
+    }
+    let other = [
+        ("/hosts/port", json!(8443)),
+        ("/roles/0/models", json!(["gpt-*"])),
+        ("/rules/0/mode", json!("shadow")),
+    ];
+    for (pointer, value) in other {
+        assert_ne!(digest(with(pointer, value)), base, "{pointer}");
+    }
+}
+
+#[test]
+fn a_fault_is_named_with_its_path_and_reason() {
+    let cases = [
+        (
+            "/deployment",
+            json!("Acme EU"),
+            "deployment: not 1 to 40 of a-z, 0-9 and -",
+        ),
+        ("/version", json!("v2"), "version: expected `v1`"),
+        (
+            "/hosts/domain",
+            json!("https://gw.example"),
+            "hosts.domain: not a host name in lower case",
+        ),
+        ("/hosts/port", json!(70000), "hosts.port: not 1 to 65535"),
+        (
+            "/hosts/port",
+            json!(-1),
+            "hosts.port: not a whole number of 0 or more",
+        ),
+        (
+            "/hosts/port",
+            json!("1.5"),
+            "hosts.port: not a whole number of 0 or more",
+        ),
+        ("/identity/issuers", json!([]), "identity.issuers: empty"),
+        (
+            "/identity/issuers/0/issuer",
+            json!("login.example"),
+            "identity.issuers[0].issuer: not an http or https URL",
+        ),
+        (
+            "/identity/issuers/0/subject_claim",
+            json!("email"),
+            "identity.issuers[0].subject_claim: names and addresses change hands: use a stable claim such as sub",
+        ),
+        (
+            "/identity/issuers/0/key_set/refresh",
+            json!("10"),
+            "identity.issuers[0].key_set.refresh: not a duration with its unit, such as 10m",
+        ),
+        (
+            "/identity/issuers/0/key_set/grace",
+            json!("1m"),
+            "identity.issuers[0].key_set.grace: not refresh to 7 days",
+        ),
+        (
+            "/credential/env",
+            json!("PATH"),
+            "credential.env: not the name of an environment variable that starts with GATE_",
+        ),
+        (
+            "/roles",
+            json!([]),
+            "roles: empty: nobody could do anything",
+        ),
+        (
+            "/roles/1/name",
+            json!("engineer"),
+            "roles[1].name: this name stands twice",
+        ),
+        (
+            "/roles/0/endpoints",
+            json!(["chats"]),
+            "roles[0].endpoints[0]: expected `chat` or `completions`",
+        ),
+        (
+            "/rules/1/then",
+            json!("ask_approval"),
+            "rules[1].then: ask_approval is not available yet",
+        ),
+        (
+            "/rules/0/when/findings/at_least",
+            json!(0),
+            "rules[0].when.findings.at_least: less than 1",
+        ),
+        (
+            "/audit",
+            json!({ "strict": true }),
+            "audit.strict: true is not available yet",
+        ),
+        (
+            "/limits",
+            json!({ "max_request": "17MiB" }),
+            "limits.max_request: not 1 byte to 16MiB",
+        ),
+        (
+            "/limits",
+            json!({ "max_request": "many" }),
+            "limits.max_request: not a size with its unit, such as 16MiB",
+        ),
+        (
+            "/enforcement",
+            json!("observe"),
+            "enforcement: expected `enforce`",
+        ),
+    ];
+    for (pointer, value, fault) in cases {
+        assert_eq!(faults(with(pointer, value)), [fault], "{pointer}");
+    }
+}
+
+#[test]
+fn a_misspelt_key_is_refused_with_the_nearest_one() {
+    let cases = [
+        (
+            "/deploymnt",
+            "deploymnt: no such key, the nearest is deployment",
+        ),
+        (
+            "/identity/issuers/0/audience",
+            "identity.issuers[0].audience: no such key, the nearest is audiences",
+        ),
+        (
+            "/rules/0/when/finding",
+            "rules[0].when.finding: no such key, the nearest is findings",
+        ),
+        ("/wholly_different", "wholly_different: no such key"),
+    ];
+    for (pointer, fault) in cases {
+        assert_eq!(faults(with(pointer, json!(1))), [fault], "{pointer}");
+    }
+}
+
+#[test]
+fn all_faults_are_named_at_once() {
+    let mut tree = with("/deployment", json!(""));
+    tree["roles"][0]["groups"] = json!([]);
+    tree["rules"][0]["name"] = json!("a b");
+    assert_eq!(
+        faults(tree),
+        [
+            "deployment: not 1 to 40 of a-z, 0-9 and -",
+            "roles[0].groups: empty",
+            "rules[0].name: not a name",
+        ]
+    );
+}
+
+#[test]
+fn a_fault_does_not_quote_the_value() {
+    let canary = "canary-value";
+    for pointer in [
+        "/version",
+        "/hosts/port",
+        "/roles/0/endpoints/0",
+        "/roles",
+        "/rules/0/then",
+    ] {
+        let all = faults(with(pointer, json!(canary))).join("\n");
+        assert!(!all.is_empty() && !all.contains(canary), "{pointer}: {all}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_configuration_are_refused() {
+    let cases: [(&[u8], &str); 4] = [
+        (b"", ".: missing field `version`"),
+        (b"{", ".: not JSON at line 1 column 1"),
+        (
+            b"\xff\xff\xff\xff",
+            ".: neither JSON nor a google.protobuf.Struct",
+        ),
+        (b"  {\"version\":}", ".: not JSON at line 1 column 14"),
+    ];
+    for (bytes, fault) in cases {
+        let faults = Config::from_bytes(bytes).unwrap_err();
+        assert_eq!(faults[0].to_string(), fault);
+    }
+}
+
+#[test]
+fn urls_leave_the_default_port_out() {
+    let config = Config::from_value(with("/hosts/port", json!(8443))).unwrap();
+    assert_eq!(config.hosts.url("api"), "https://api.gw.example:8443");
+    assert_eq!(Config::example().hosts.url("api"), "https://api.gw.example");
+}
+
+proptest::proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+        let _config = Config::from_bytes(&bytes).is_ok();
+    }
+
+    #[test]
+    fn a_cut_or_changed_configuration_never_panics(cut in 0usize..900, byte: u8, place in 0usize..900) {
+        let mut bytes = include_bytes!("example.json").to_vec();
+        if let Some(old) = bytes.get_mut(place) {
+            *old = byte;
+        }
+        bytes.truncate(cut);
+        let _config = Config::from_bytes(&bytes).is_ok();
+    }
+}

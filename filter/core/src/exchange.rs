@@ -1,0 +1,626 @@
+//! One request and its response: the only place that knows the order of the steps.
+//!
+//! Every call returns exactly one [`Step`]; do it before the next call.
+
+use std::rc::Rc;
+
+use crate::{
+    answers,
+    audit::{Closed, Draft, End},
+    config::Action,
+    credential,
+    endpoint::Endpoint,
+    headers::Headers,
+    identity::{self, Identity, IdentityError},
+    mask::Masker,
+    policy,
+    provider::{self, Api, ResponseMask},
+    reply::{LocalReply, Situation, reply_for},
+    time::UnixTime,
+    worker::Worker,
+};
+
+/// Largest response that is held to be masked whole, in bytes; a stream has no such bound.
+pub const MAX_HELD_RESPONSE_BYTES: usize = 16 << 20;
+
+/// What the host does next with the message it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Hold the message and wait for more of it.
+    Buffer,
+    /// Change the headers as the edits say, then hold the message until it is whole.
+    Hold(Edits),
+    /// Hold the message, make this call, and pass the answer to [`Exchange::callout_reply`].
+    Call(Callout),
+    /// Let the message go, changed as the edits say.
+    Forward(Edits),
+    /// Answer the caller; the exchange is over.
+    Reply(LocalReply),
+}
+
+/// Changes to a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Edits {
+    /// Headers to remove, before others are set.
+    pub remove: Vec<String>,
+    /// Headers to set, in place of all of that name.
+    pub set: Vec<(String, String)>,
+    /// Bytes in place of what the host holds or was just given.
+    pub body: Option<Vec<u8>>,
+}
+
+/// An HTTP call that the filter makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callout {
+    /// Envoy cluster.
+    pub cluster: String,
+    /// Host header.
+    pub host: String,
+    /// Path.
+    pub path: String,
+}
+
+/// Whether the response came from the upstream or was made by Envoy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseSource {
+    /// Envoy made it: the upstream could not be asked, or did not answer.
+    Envoy,
+    /// The upstream sent it.
+    Upstream,
+}
+
+/// One request and its response.
+#[derive(Debug)]
+pub struct Exchange {
+    endpoint: Endpoint,
+    draft: Draft,
+    masker: Option<Masker>,
+    /// Place of the caller's role in the configuration.
+    role: Option<usize>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Nothing was seen yet.
+    Start,
+    /// The token's key set is being fetched; headers are kept for the second look.
+    KeySet {
+        issuer: usize,
+        headers: Rc<Headers>,
+        end: bool,
+    },
+    /// The request is held until its body is whole.
+    Body { removed: Vec<String> },
+    /// The upstream was asked.
+    Upstream { stream: bool },
+    /// A streamed answer is being masked.
+    Streaming(Box<ResponseMask>),
+    /// An answer is held until it is whole.
+    Holding { source: ResponseSource },
+    /// The rest of the stream is swallowed.
+    Swallowing,
+    /// The gateway answered itself.
+    Replied,
+}
+
+impl Exchange {
+    /// Starts an exchange; `random` are 80 random bits for its decision id.
+    pub fn new(random: [u8; 10], now: UnixTime) -> Self {
+        Self {
+            endpoint: Endpoint::Unknown,
+            draft: Draft::new(random, now),
+            masker: None,
+            role: None,
+            phase: Phase::Start,
+        }
+    }
+
+    /// Takes the request's headers; `end` says that no body follows.
+    pub fn request_headers(
+        &mut self,
+        worker: &mut Worker,
+        headers: Headers,
+        client_address: &str,
+        end: bool,
+        now: UnixTime,
+    ) -> Step {
+        let method = headers.one(":method").unwrap_or_default();
+        let target = headers.one(":path").unwrap_or_default();
+        let path = target.split(['?', '#']).next().unwrap_or_default();
+        self.endpoint = Endpoint::of(method, path);
+        let anonymous = worker.masker("");
+        self.draft
+            .request(self.endpoint, &headers, path, client_address, &anonymous);
+        if headers.count("upgrade") > 0 {
+            let text = "Connections cannot be upgraded here; use plain HTTP.";
+            return self.reply(Situation::Denied, "upgrade", text);
+        }
+        if self.endpoint == Endpoint::Telemetry {
+            return self.drop_telemetry(headers.one(":method"), &headers);
+        }
+        self.identify(worker, Rc::new(headers), end, true, now)
+    }
+
+    /// Takes the answer to the call of the last [`Step::Call`]: its status and body, or `None` if
+    /// there was no answer.
+    pub fn callout_reply(
+        &mut self,
+        worker: &mut Worker,
+        answer: Option<(u16, &[u8])>,
+        now: UnixTime,
+    ) -> Step {
+        let Phase::KeySet {
+            issuer,
+            headers,
+            end,
+        } = std::mem::replace(&mut self.phase, Phase::Start)
+        else {
+            return Step::Buffer;
+        };
+        // If it failed, the key is still missing, and `identify` says so.
+        let _fetched = worker.key_set_reply(issuer, answer, now).is_ok();
+        self.identify(worker, headers, end, false, now)
+    }
+
+    /// Says how much of the request's body the host holds so far.
+    pub fn request_size(&mut self, worker: &Worker, bytes: usize) -> Step {
+        self.draft.request_bytes(bytes);
+        if bytes > worker.config.max_request_bytes {
+            self.draft.unscanned("request", "too_large", bytes);
+            let text = "The request is larger than the gateway may read.";
+            return self.reply(Situation::Unreadable, "too_large", text);
+        }
+        Step::Buffer
+    }
+
+    /// Takes the request's body, whole.
+    pub fn request_body(&mut self, worker: &Worker, body: &[u8]) -> Step {
+        let Phase::Body { removed } = std::mem::replace(&mut self.phase, Phase::Start) else {
+            return Step::Buffer;
+        };
+        let too_large = self.request_size(worker, body.len());
+        if too_large != Step::Buffer {
+            return too_large;
+        }
+        let (Some(api), Some(masker)) = (self.api(), self.masker.clone()) else {
+            return self.unavailable("state", "The gateway lost track of the request.");
+        };
+        let limits = worker.provider_limits();
+        let Ok(masked) = provider::mask_request(api, &masker, body, &limits) else {
+            self.draft.unscanned("request", "unreadable", body.len());
+            let text = "The request is not what this endpoint takes, so it cannot be checked.";
+            return self.reply(Situation::Unreadable, "malformed", text);
+        };
+        if self.endpoint == Endpoint::Chat {
+            self.draft.model(masked.model.as_deref());
+        }
+        let model = self.draft.model_name();
+        if !self.role_allows(worker, &model) {
+            let text = "Your role may not use this model.";
+            return self.reply(Situation::Denied, "model", text);
+        }
+        let names: Vec<&str> = masked
+            .findings
+            .iter()
+            .map(|placed| placed.finding.detector)
+            .collect();
+        let verdict = policy::decide(&worker.config.rules, &names);
+        let original = masked.body.is_none();
+        self.draft.request_masked(&masked, body, &limits, &verdict);
+        if verdict.action == Action::Deny {
+            let rule = verdict.rule.unwrap_or_default();
+            let text = format!(
+                "The request holds {} secret(s), and rule {rule} refuses that. Remove them and try again.",
+                masked.findings_count
+            );
+            return self.reply(Situation::Denied, "findings", &text);
+        }
+        let mut edits = match self.upstream_edits(worker, removed) {
+            Ok(edits) => edits,
+            Err(step) => return step,
+        };
+        if verdict.action == Action::Mask && !original {
+            edits.body = masked.body;
+            edits.remove.push("content-length".into());
+        }
+        self.phase = Phase::Upstream {
+            stream: masked.stream,
+        };
+        Step::Forward(edits)
+    }
+
+    /// Takes the response's headers; `end` says that no body follows.
+    pub fn response_headers(
+        &mut self,
+        worker: &Worker,
+        headers: &Headers,
+        source: ResponseSource,
+        end: bool,
+        now: UnixTime,
+    ) -> Step {
+        let Phase::Upstream { stream } = self.phase else {
+            // Our own answer on its way out, or one that Envoy made before we were asked.
+            return Step::Forward(Edits::default());
+        };
+        let status = headers.one(":status").and_then(|text| text.parse().ok());
+        let status: u16 = status.unwrap_or(0);
+        self.draft.response(status, source, headers, now);
+        let set = vec![("x-gate-decision-id".into(), self.draft.decision_id())];
+        let mut edits = Edits {
+            remove: vec![
+                "content-length".into(),
+                "location".into(),
+                "link".into(),
+                "set-cookie".into(),
+                "etag".into(),
+            ],
+            set,
+            body: None,
+        };
+        if source == ResponseSource::Envoy {
+            edits
+                .set
+                .push(("content-type".into(), "application/json".into()));
+            self.phase = Phase::Holding { source };
+            return if end {
+                Step::Forward(edits)
+            } else {
+                Step::Hold(edits)
+            };
+        }
+        if matches!(status, 401 | 403) {
+            // The credential is ours: the caller's client must not drop its own token.
+            return self.unavailable(
+                "credential",
+                "GitHub did not accept the gateway's credential.",
+            );
+        }
+        if (300..400).contains(&status) {
+            return self.unavailable(
+                "redirect",
+                "GitHub answered with a redirect, which is not followed.",
+            );
+        }
+        if headers.count("content-encoding") > 0
+            && headers.one("content-encoding") != Some("identity")
+        {
+            self.draft.unscanned("response", "encoding", 0);
+            let text = "GitHub's answer is encoded in a way that cannot be checked.";
+            return self.reply(Situation::Unreadable, "response_encoding", text);
+        }
+        if end {
+            self.phase = Phase::Swallowing;
+            return Step::Forward(edits);
+        }
+        let events = headers
+            .one("content-type")
+            .is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"));
+        // What is not a stream is masked whole, whatever it says that it is.
+        match (self.api(), self.masker.clone()) {
+            (Some(api), Some(masker)) if stream && events && status == 200 => {
+                let mask = ResponseMask::new(api, masker, worker.provider_limits());
+                self.phase = Phase::Streaming(Box::new(mask));
+                Step::Forward(edits)
+            }
+            _ => {
+                self.phase = Phase::Holding { source };
+                Step::Hold(edits)
+            }
+        }
+    }
+
+    /// Whether the host shall hold the response until it is whole.
+    pub fn holds_response(&self) -> bool {
+        matches!(self.phase, Phase::Holding { .. })
+    }
+
+    /// Says how much of a held response the host has so far.
+    pub fn response_size(&mut self, bytes: usize) -> Step {
+        if bytes <= MAX_HELD_RESPONSE_BYTES {
+            return Step::Buffer;
+        }
+        self.draft.unscanned("response", "too_large", bytes);
+        let text = "GitHub's answer is larger than the gateway may hold.";
+        self.reply(Situation::Unreadable, "response_too_large", text)
+    }
+
+    /// Takes the next piece of a streamed response, or all that the host holds of one that is held.
+    pub fn response_body(&mut self, worker: &Worker, chunk: &[u8], end: bool) -> Step {
+        match &mut self.phase {
+            Phase::Streaming(mask) => {
+                self.draft.response_bytes(chunk.len());
+                let mut out = Vec::with_capacity(chunk.len() + 64);
+                let broken = mask.push(chunk, &mut out).is_err();
+                if broken {
+                    let text = "The rest of the answer could not be checked and was left out.";
+                    let text = format!(
+                        "{text} (Copilot Gate, decision {})",
+                        self.draft.decision_id()
+                    );
+                    mask.end_readably(&text, &mut out);
+                } else if end {
+                    mask.finish(&mut out);
+                }
+                if broken || end {
+                    self.draft.response_facts(&mask.facts());
+                    self.phase = Phase::Swallowing;
+                    if broken {
+                        self.draft.unscanned("response", "unreadable", chunk.len());
+                    } else {
+                        self.draft.complete();
+                    }
+                }
+                forward_body(out)
+            }
+            Phase::Holding { source } => {
+                let source = *source;
+                self.draft.response_bytes(chunk.len());
+                self.whole_response(worker, chunk, source)
+            }
+            Phase::Swallowing => forward_body(Vec::new()),
+            _ => Step::Forward(Edits::default()),
+        }
+    }
+
+    /// Ends the exchange and seals its record; `None` if the host never showed a request.
+    pub fn finish(mut self, worker: &mut Worker, end: End, now: UnixTime) -> Option<Closed> {
+        match &self.phase {
+            Phase::Start if !self.draft.begun() => return None,
+            Phase::Streaming(mask) => self.draft.response_facts(&mask.facts()),
+            _ => {}
+        }
+        let digest = worker.config.policy_digest.clone();
+        let deployment = worker.config.deployment.clone();
+        let (envelope, content) = self.draft.close(deployment, digest, end, now);
+        Some(worker.seal(envelope, &content))
+    }
+
+    fn identify(
+        &mut self,
+        worker: &mut Worker,
+        headers: Rc<Headers>,
+        end: bool,
+        may_fetch: bool,
+        now: UnixTime,
+    ) -> Step {
+        let token = headers.one("authorization").and_then(identity::bearer);
+        let result = token
+            .ok_or(IdentityError::Missing)
+            .and_then(|token| worker.verify(token, now));
+        let missing_key = match result {
+            Ok(identity) => {
+                let token = token.unwrap_or_default().to_owned();
+                return self.authorise(worker, &headers, &identity, &token, end, now);
+            }
+            Err(IdentityError::UnknownKey { issuer }) => Some((issuer, true)),
+            Err(IdentityError::NoKeySet { issuer }) => Some((issuer, false)),
+            Err(_) => None,
+        };
+        if let Some((issuer, unknown_key)) = missing_key {
+            let call = (may_fetch && worker.may_fetch(issuer, unknown_key, now))
+                .then(|| worker.key_set_call(issuer))
+                .flatten();
+            if let Some(call) = call {
+                self.phase = Phase::KeySet {
+                    issuer,
+                    headers,
+                    end,
+                };
+                return Step::Call(call);
+            }
+            if !unknown_key {
+                let text = "The keys of the identity provider are not there; try again soon.";
+                return self.unavailable("key_set", text);
+            }
+        }
+        let (reason, text) = match result {
+            Err(IdentityError::Missing) => ("no_token", "Sign in: no token was shown."),
+            Err(IdentityError::Expired) => {
+                ("expired", "Sign in again: the token is not valid now.")
+            }
+            Err(IdentityError::UnknownIssuer) => (
+                "issuer",
+                "Sign in with your company's account: the token's issuer is not accepted.",
+            ),
+            Err(IdentityError::UnknownKey { .. }) => (
+                "unknown_key",
+                "Sign in again: the token's key is not known.",
+            ),
+            _ => ("token", "Sign in again: the token does not verify."),
+        };
+        self.reply(Situation::Unidentified, reason, text)
+    }
+
+    fn authorise(
+        &mut self,
+        worker: &Worker,
+        headers: &Headers,
+        identity: &Identity,
+        token: &str,
+        end: bool,
+        now: UnixTime,
+    ) -> Step {
+        let config = &worker.config;
+        let masker = worker.masker(&identity.person_key());
+        self.masker = Some(masker);
+        self.draft.identity(identity);
+        self.role = policy::role_of(&config.roles, identity);
+        let Some(role) = self.role.and_then(|role| config.roles.get(role)) else {
+            let text = "You have no role at this gateway; ask for one of its groups.";
+            return self.reply(Situation::Denied, "no_role", text);
+        };
+        self.draft.role(&role.name);
+        if !policy::may_use(role, self.endpoint) {
+            let text = "Your role does not include this feature of Copilot.";
+            return self.reply(Situation::Denied, "endpoint", text);
+        }
+        let answer = match self.endpoint {
+            Endpoint::Token => answers::token(identity, token, &config.hosts, now),
+            Endpoint::Seat => answers::seat(identity, &config.hosts),
+            Endpoint::User => answers::user(identity),
+            Endpoint::Telemetry | Endpoint::Unknown => {
+                let text = "This part of Copilot is not available through the gateway.";
+                return self.reply(Situation::Denied, "unknown_endpoint", text);
+            }
+            Endpoint::Models => {
+                if !end {
+                    return self.reply(Situation::Unreadable, "body", "No body is expected here.");
+                }
+                let removed = credential::removed(headers);
+                self.phase = Phase::Upstream { stream: false };
+                return match self.upstream_edits(worker, removed) {
+                    Ok(edits) => Step::Forward(edits),
+                    Err(step) => step,
+                };
+            }
+            Endpoint::Chat | Endpoint::Completions => {
+                return self.await_body(worker, headers, end);
+            }
+        };
+        self.phase = Phase::Replied;
+        self.draft.decided("allow", "");
+        Step::Reply(LocalReply::json(200, &answer, &self.draft.decision_id()))
+    }
+
+    fn await_body(&mut self, worker: &Worker, headers: &Headers, end: bool) -> Step {
+        if end {
+            let text = "The request has no body.";
+            return self.reply(Situation::Unreadable, "no_body", text);
+        }
+        let encodings = headers.count("content-encoding");
+        if encodings > 1 || (encodings == 1 && headers.one("content-encoding") != Some("identity"))
+        {
+            self.draft.unscanned("request", "encoding", 0);
+            let text = "The request is encoded in a way that cannot be checked; send it plain.";
+            return self.reply(Situation::Unreadable, "encoding", text);
+        }
+        let announced = headers
+            .one("content-length")
+            .and_then(|text| text.parse::<usize>().ok());
+        if announced.is_some_and(|bytes| bytes > worker.config.max_request_bytes) {
+            return self.request_size(worker, announced.unwrap_or_default());
+        }
+        self.phase = Phase::Body {
+            removed: credential::removed(headers),
+        };
+        Step::Buffer
+    }
+
+    fn upstream_edits(&mut self, worker: &Worker, mut remove: Vec<String>) -> Result<Edits, Step> {
+        let Some(credential) = worker.credential() else {
+            let text = "The gateway has no GitHub credential.";
+            return Err(self.unavailable("no_credential", text));
+        };
+        let mut set = vec![("accept-encoding".to_owned(), "identity".to_owned())];
+        if credential::attached_to(self.endpoint) {
+            remove.retain(|name| name != "authorization");
+            set.push((
+                "authorization".to_owned(),
+                credential::authorization(credential),
+            ));
+        }
+        Ok(Edits {
+            remove,
+            set,
+            body: None,
+        })
+    }
+
+    fn whole_response(&mut self, worker: &Worker, body: &[u8], source: ResponseSource) -> Step {
+        self.phase = Phase::Swallowing;
+        if source == ResponseSource::Envoy {
+            let text = "GitHub could not be reached; try again soon.";
+            let reply = reply_for(
+                Endpoint::Models,
+                Situation::Unavailable,
+                text,
+                &self.draft.decision_id(),
+            );
+            self.draft.complete();
+            return forward_body(reply.body);
+        }
+        let too_large = self.response_size(body.len());
+        if too_large != Step::Buffer {
+            return too_large;
+        }
+        let Some(masker) = self.masker.clone() else {
+            return self.unavailable("state", "The gateway lost track of the request.");
+        };
+        let limits = worker.provider_limits();
+        let ok = self.draft.upstream_ok();
+        let answer = match (self.endpoint, self.api()) {
+            (Endpoint::Models, _) if ok => {
+                let allowed = |model: &str| self.role_allows(worker, model);
+                provider::restrict_models(body, &allowed, Endpoint::inspected())
+                    .map(|body| (Some(body), None))
+            }
+            (_, Some(api)) if ok => provider::mask_response(api, &masker, body, &limits)
+                .map(|masked| (masked.body, Some(masked.facts))),
+            _ => provider::mask_plain(&masker, body, &limits)
+                .map(|masked| (masked.body, Some(masked.facts))),
+        };
+        let Ok((changed, facts)) = answer else {
+            self.draft.unscanned("response", "unreadable", body.len());
+            let text = "GitHub's answer could not be checked and was left out.";
+            return self.reply(Situation::Unreadable, "response", text);
+        };
+        if let Some(facts) = facts {
+            self.draft.response_facts(&facts);
+        }
+        self.draft.complete();
+        Step::Forward(Edits {
+            body: changed,
+            ..Edits::default()
+        })
+    }
+
+    fn drop_telemetry(&mut self, method: Option<&str>, headers: &Headers) -> Step {
+        let bytes = headers
+            .one("content-length")
+            .and_then(|text| text.parse().ok());
+        let answer = if method == Some("GET") {
+            answers::no_experiments()
+        } else {
+            self.draft
+                .unscanned("request", "telemetry_dropped", bytes.unwrap_or(0));
+            answers::telemetry_taken()
+        };
+        self.phase = Phase::Replied;
+        self.draft.decided("drop", "telemetry");
+        Step::Reply(LocalReply::json(200, &answer, &self.draft.decision_id()))
+    }
+
+    fn role_allows(&self, worker: &Worker, model: &str) -> bool {
+        self.role
+            .and_then(|role| worker.config.roles.get(role))
+            .is_some_and(|role| role.allows_model(model))
+    }
+
+    /// The API whose text the endpoint carries.
+    fn api(&self) -> Option<Api> {
+        match self.endpoint {
+            Endpoint::Chat => Some(Api::Chat),
+            Endpoint::Completions => Some(Api::Completions),
+            _ => None,
+        }
+    }
+
+    fn unavailable(&mut self, reason: &'static str, text: &str) -> Step {
+        self.reply(Situation::Unavailable, reason, text)
+    }
+
+    fn reply(&mut self, situation: Situation, reason: &'static str, text: &str) -> Step {
+        self.phase = Phase::Replied;
+        self.draft.decided(situation.decision(), reason);
+        let id = self.draft.decision_id();
+        Step::Reply(reply_for(self.endpoint, situation, text, &id))
+    }
+}
+
+fn forward_body(body: Vec<u8>) -> Step {
+    Step::Forward(Edits {
+        body: Some(body),
+        ..Edits::default()
+    })
+}

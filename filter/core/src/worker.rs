@@ -1,0 +1,248 @@
+//! What all exchanges of one worker share: configuration, detectors, keys, tokens and the chain.
+
+use std::rc::Rc;
+
+use contract::{Chain, Content, Envelope, Epoch, MacKey};
+use data_encoding::BASE64;
+use hkdf::Hkdf;
+use sha2::Sha256;
+
+use crate::{
+    audit::Closed,
+    config::Config,
+    exchange::Callout,
+    identity::{Identity, IdentityError, KeySetError, KeyStore, TokenCache},
+    mask::{Catalog, MaskKeys, Masker},
+    provider,
+    secret::Secret,
+    time::UnixTime,
+};
+
+/// Name of the environment variable with the fingerprint keys.
+pub const FINGERPRINT_KEYS: &str = "GATE_FINGERPRINT_KEYS";
+
+/// Name of the environment variable with the keys that seal records.
+pub const SINK_KEYS: &str = "GATE_SINK_KEYS";
+
+/// Fewest bytes of a key.
+const MIN_KEY_BYTES: usize = 16;
+
+/// What all exchanges of one worker share.
+#[derive(Debug)]
+pub struct Worker {
+    /// The configuration in force.
+    pub config: Config,
+    catalog: Rc<Catalog>,
+    secrets: Secrets,
+    keys: KeyStore,
+    tokens: TokenCache,
+    chain: Chain,
+}
+
+/// The filter's secrets, from its environment.
+#[derive(Debug)]
+pub struct Secrets {
+    mask_keys: MaskKeys,
+    mac_key: MacKey,
+    credential: Option<Secret<String>>,
+}
+
+/// What is wrong with the filter's environment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretsError {
+    /// The variable is not set, or Envoy does not hand it on.
+    #[error("{0} is not set: name it in vm_config.environment_variables.host_env_keys")]
+    Missing(&'static str),
+    /// Not `kid:base64[,kid:base64]` with keys of at least 16 bytes.
+    #[error("{0} is not kid:base64[,kid:base64] with keys of at least {MIN_KEY_BYTES} bytes")]
+    Malformed(&'static str),
+}
+
+impl Secrets {
+    /// Reads the secrets through `lookup`, which gives the value of an environment variable.
+    ///
+    /// # Errors
+    ///
+    /// [`SecretsError`] names the variable. A missing GitHub credential is no error: exchanges
+    /// that need it are refused.
+    pub fn read(
+        config: &Config,
+        lookup: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, SecretsError> {
+        let first = |name: &'static str| {
+            let text = lookup(name).ok_or(SecretsError::Missing(name))?;
+            first_key(&text).ok_or(SecretsError::Malformed(name))
+        };
+        let (fingerprint_key_id, fingerprint_key) = first(FINGERPRINT_KEYS)?;
+        let (id, key) = first(SINK_KEYS)?;
+        let mut placeholder_key = vec![0; 32];
+        // Only fails for outputs over 255 hash lengths (RFC 5869 §2.3).
+        Hkdf::<Sha256>::new(None, &fingerprint_key)
+            .expand(b"gate.placeholder-key.v1", &mut placeholder_key)
+            .map_err(|_| SecretsError::Malformed(FINGERPRINT_KEYS))?;
+        Ok(Self {
+            mask_keys: MaskKeys {
+                fingerprint_key_id,
+                fingerprint_key,
+                placeholder_key,
+            },
+            mac_key: MacKey::new(&id, &key),
+            credential: lookup(&config.credential_env)
+                .map(|text| text.trim().to_owned())
+                .filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()))
+                .map(Secret::new),
+        })
+    }
+
+    /// Whether there is a GitHub credential.
+    pub fn has_credential(&self) -> bool {
+        self.credential.is_some()
+    }
+}
+
+/// The first of `kid:base64[,kid:base64]`; all must be well formed.
+fn first_key(text: &str) -> Option<(String, Vec<u8>)> {
+    let mut keys = Vec::new();
+    for part in text.trim().split(',') {
+        let (id, key) = part.trim().split_once(':')?;
+        let key = BASE64.decode(key.as_bytes()).ok()?;
+        let good = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if id.is_empty() || !id.bytes().all(good) || key.len() < MIN_KEY_BYTES {
+            return None;
+        }
+        keys.push((id.to_owned(), key));
+    }
+    keys.into_iter().next()
+}
+
+impl Worker {
+    /// Starts a worker; `random` are 128 random bits for its epoch.
+    pub fn new(config: Config, secrets: Secrets, random: [u8; 16]) -> Self {
+        Self {
+            keys: KeyStore::new(config.issuers.len()),
+            catalog: Rc::new(Catalog::new()),
+            tokens: TokenCache::default(),
+            chain: Chain::new(Epoch(random)),
+            secrets,
+            config,
+        }
+    }
+
+    /// Calls to make now so that key sets are there before they are needed, by issuer.
+    pub fn key_sets_due(&mut self, now: UnixTime) -> Vec<(usize, Callout)> {
+        let due = self.keys.due(&self.config.issuers, now);
+        due.into_iter()
+            .filter_map(|issuer| Some((issuer, self.key_set_call(issuer)?)))
+            .collect()
+    }
+
+    /// Takes the answer to a key set's call: status and body, or `None` if there was none.
+    ///
+    /// # Errors
+    ///
+    /// Why the answer is not a key set; the set before it stays in use.
+    pub fn key_set_reply(
+        &mut self,
+        issuer: usize,
+        answer: Option<(u16, &[u8])>,
+        now: UnixTime,
+    ) -> Result<(), KeySetError> {
+        let refresh = self
+            .config
+            .issuers
+            .get(issuer)
+            .map(|issuer| issuer.refresh)
+            .unwrap_or_default();
+        let answer = match answer {
+            Some((200, body)) => Ok(body),
+            Some(_) | None => Err(KeySetError::Unreachable),
+        };
+        let result = self.keys.accept(issuer, refresh, answer, now);
+        if result.is_ok() {
+            // A key that is gone vouches for nobody any more.
+            self.tokens.clear();
+        }
+        result
+    }
+
+    pub(crate) fn key_set_call(&self, issuer: usize) -> Option<Callout> {
+        let issuer = self.config.issuers.get(issuer)?;
+        Some(Callout {
+            cluster: issuer.cluster.clone(),
+            host: issuer.host.clone(),
+            path: issuer.path.clone(),
+        })
+    }
+
+    pub(crate) fn may_fetch(&mut self, issuer: usize, unknown_key: bool, now: UnixTime) -> bool {
+        self.keys.may_fetch(issuer, unknown_key, now)
+    }
+
+    pub(crate) fn verify(&mut self, token: &str, now: UnixTime) -> Result<Identity, IdentityError> {
+        self.tokens
+            .verify(token, &self.config.issuers, &self.keys, now)
+    }
+
+    pub(crate) fn masker(&self, person: &str) -> Masker {
+        Masker::new(
+            Rc::clone(&self.catalog),
+            &self.secrets.mask_keys,
+            &self.config.deployment,
+            person,
+        )
+    }
+
+    pub(crate) fn credential(&self) -> Option<&Secret<String>> {
+        self.secrets.credential.as_ref()
+    }
+
+    pub(crate) fn provider_limits(&self) -> provider::Limits {
+        provider::Limits {
+            max_content: self.config.max_content_bytes,
+            ..provider::Limits::default()
+        }
+    }
+
+    pub(crate) fn seal(&mut self, envelope: Envelope, content: &Content) -> Closed {
+        Closed {
+            record: self
+                .chain
+                .seal(envelope.clone(), content, &self.secrets.mac_key)
+                .bytes,
+            envelope,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_with_their_names() {
+        let key = "MDEyMzQ1Njc4OWFiY2RlZg==";
+        let cases = [
+            (format!("k1:{key}"), Some("k1")),
+            (format!("k2:{key},k1:{key}"), Some("k2")),
+            (format!(" k2:{key}, k1:{key}\n"), Some("k2")),
+            (format!("k2:{key},k1:short"), None),
+            ("k1:c2hvcnQ=".to_owned(), None),
+            (key.to_owned(), None),
+            (format!(":{key}"), None),
+            (String::new(), None),
+        ];
+        for (text, id) in cases {
+            let read = first_key(&text);
+            assert_eq!(read.as_ref().map(|(id, _)| id.as_str()), id, "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_name_the_variable_that_is_missing() {
+        let config = Config::example();
+        let none = Secrets::read(&config, |_| None);
+        assert_eq!(none.err(), Some(SecretsError::Missing(FINGERPRINT_KEYS)));
+        let bad = Secrets::read(&config, |_| Some("k1:x".to_owned()));
+        assert_eq!(bad.err(), Some(SecretsError::Malformed(FINGERPRINT_KEYS)));
+    }
+}

@@ -1,0 +1,346 @@
+//! One exchange: Envoy's callbacks in, steps out.
+//!
+//! While a decision is out, every callback of the exchange answers `Pause`: the first `Continue`
+//! would release the headers. A body is over at `end_of_stream` or at trailers.
+
+use std::{cell::RefCell, rc::Rc};
+
+use contract::FILTER_PROPERTY;
+use filter_core::{
+    audit::End,
+    exchange::{Edits, Exchange, ResponseSource, Step},
+    headers::Headers,
+    worker::Worker,
+};
+use log::{error, info};
+use proxy_wasm::{
+    traits::{Context, HttpContext},
+    types::Action,
+};
+
+use crate::{
+    host::{self, Direction, HostError},
+    metrics::Metrics,
+    root::{CALL_TIMEOUT, answer},
+};
+
+/// Envoy's response flag for a caller that went away.
+const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 0x4;
+
+/// One exchange.
+pub(crate) struct Http {
+    worker: Rc<RefCell<Worker>>,
+    metrics: Rc<Metrics>,
+    /// Gone once the record is written.
+    exchange: Option<Exchange>,
+    state: State,
+    /// Size of the request's body, once it is whole.
+    request_whole: Option<usize>,
+}
+
+/// Who has the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// A decision is out.
+    Waiting,
+    /// The filter collects the request's body.
+    Collecting,
+    /// Envoy: the request was let go.
+    Forwarded,
+    /// The gateway has answered.
+    Replied,
+}
+
+impl Http {
+    pub(crate) fn new(worker: Rc<RefCell<Worker>>, metrics: Rc<Metrics>, random: [u8; 10]) -> Self {
+        Self {
+            worker,
+            metrics,
+            exchange: Some(Exchange::new(random, host::now())),
+            state: State::Collecting,
+            request_whole: None,
+        }
+    }
+
+    /// Carries out a step of the request, inside its own callback.
+    fn request_step(&mut self, step: Step) -> Action {
+        match step {
+            Step::Buffer => {
+                self.state = State::Collecting;
+                Action::Pause
+            }
+            Step::Call(callout) => {
+                self.state = State::Waiting;
+                if host::call(&callout, CALL_TIMEOUT).is_err() {
+                    return self.call_answered(None);
+                }
+                Action::Pause
+            }
+            Step::Forward(edits) | Step::Hold(edits) => {
+                if self.apply(Direction::Request, &edits) {
+                    self.state = State::Forwarded;
+                    Action::Continue
+                } else {
+                    self.fail()
+                }
+            }
+            Step::Reply(reply) => {
+                self.state = State::Replied;
+                if let Err(error) = host::reply(reply.status, &reply.headers, &reply.body) {
+                    self.host_failed("reply", error);
+                }
+                Action::Pause
+            }
+        }
+    }
+
+    /// Takes the answer to a callout; `None` if there is none.
+    fn call_answered(&mut self, answer: Option<(u16, Vec<u8>)>) -> Action {
+        let Some(exchange) = &mut self.exchange else {
+            return Action::Pause;
+        };
+        let answer = answer.as_ref().map(|(status, body)| (*status, &**body));
+        let mut worker = self.worker.borrow_mut();
+        let step = exchange.callout_reply(&mut worker, answer, host::now());
+        drop(worker);
+        let action = self.request_step(step);
+        if self.state == State::Collecting
+            && let Some(size) = self.request_whole
+        {
+            // The body became whole while the call was out.
+            return self.request_whole(size);
+        }
+        action
+    }
+
+    fn request_whole(&mut self, size: usize) -> Action {
+        let Some(exchange) = &mut self.exchange else {
+            return Action::Pause;
+        };
+        let step = match host::body(Direction::Request, size) {
+            Ok(body) => exchange.request_body(&self.worker.borrow(), &body),
+            Err(error) => {
+                self.host_failed("read request", error);
+                return self.fail();
+            }
+        };
+        self.request_step(step)
+    }
+
+    fn request_data(&mut self, size: usize, end: bool) -> Action {
+        if end {
+            self.request_whole = Some(size);
+        }
+        match self.state {
+            State::Forwarded => Action::Continue,
+            State::Replied | State::Waiting => Action::Pause,
+            State::Collecting if end => self.request_whole(size),
+            State::Collecting => {
+                let Some(exchange) = &mut self.exchange else {
+                    return Action::Pause;
+                };
+                let step = exchange.request_size(&self.worker.borrow(), size);
+                self.request_step(step)
+            }
+        }
+    }
+
+    /// Carries out a step of the response, inside its own callback.
+    fn response_step(&mut self, step: Step) -> Action {
+        match step {
+            Step::Buffer | Step::Call(_) => Action::Pause,
+            Step::Hold(edits) => {
+                self.apply(Direction::Response, &edits);
+                Action::Pause
+            }
+            Step::Forward(edits) => {
+                if self.apply(Direction::Response, &edits) {
+                    Action::Continue
+                } else {
+                    self.fail()
+                }
+            }
+            Step::Reply(reply) => {
+                self.state = State::Replied;
+                if let Err(error) = host::reply(reply.status, &reply.headers, &reply.body) {
+                    self.host_failed("reply", error);
+                }
+                Action::Pause
+            }
+        }
+    }
+
+    fn response_data(&mut self, size: usize, end: bool) -> Action {
+        if self.state == State::Replied {
+            return Action::Continue;
+        }
+        let Some(exchange) = &mut self.exchange else {
+            return Action::Continue;
+        };
+        let held = exchange.holds_response();
+        if held && !end {
+            // The host keeps it; only its size is of interest before the end.
+            let step = exchange.response_size(size);
+            return self.response_step(step);
+        }
+        let step = match host::body(Direction::Response, size) {
+            Ok(body) => exchange.response_body(&self.worker.borrow(), &body, end),
+            Err(error) => {
+                self.host_failed("read response", error);
+                return self.fail();
+            }
+        };
+        self.response_step(step)
+    }
+
+    /// Changes a message; says whether nothing of it is left as it must not be.
+    fn apply(&self, direction: Direction, edits: &Edits) -> bool {
+        let mut good = true;
+        for name in &edits.remove {
+            good &= host::remove_header(direction, name).is_ok();
+        }
+        for (name, value) in &edits.set {
+            good &= host::set_header(direction, name, value).is_ok();
+        }
+        if let Some(body) = &edits.body
+            && let Err(error) = host::replace_body(direction, body)
+        {
+            // An empty body in place of nothing is no change.
+            let nothing = body.is_empty() && error == HostError::Status(1);
+            if !nothing {
+                self.host_failed("write body", error);
+                good = false;
+            }
+        }
+        good
+    }
+
+    /// Ends the exchange when a message cannot be changed as it must: closed, not open.
+    fn fail(&mut self) -> Action {
+        self.state = State::Replied;
+        let headers = [("retry-after".to_owned(), "30".to_owned())];
+        if let Err(error) = host::reply(503, &headers, b"") {
+            self.host_failed("reply", error);
+        }
+        Action::Pause
+    }
+
+    fn host_failed(&self, what: &str, error: HostError) {
+        self.metrics.host_error();
+        error!("host call failed: {what}: {error:?}");
+    }
+}
+
+impl Context for Http {
+    fn on_http_call_response(&mut self, _: u32, headers: usize, body_size: usize, _: usize) {
+        if self.state != State::Waiting {
+            return;
+        }
+        let action = self.call_answered(answer(headers, body_size));
+        if action == Action::Continue
+            && let Err(error) = host::resume(Direction::Request)
+        {
+            self.host_failed("resume", error);
+        }
+    }
+}
+
+impl HttpContext for Http {
+    fn on_http_request_headers(&mut self, _: usize, end: bool) -> Action {
+        let headers = match host::headers(Direction::Request) {
+            Ok(headers) => Headers::new(headers),
+            Err(error) => {
+                self.host_failed("read headers", error);
+                return self.fail();
+            }
+        };
+        let address = host::property(&["source", "address"]).unwrap_or_default();
+        let address = String::from_utf8_lossy(&address);
+        let Some(exchange) = &mut self.exchange else {
+            return Action::Pause;
+        };
+        let mut worker = self.worker.borrow_mut();
+        let step = exchange.request_headers(&mut worker, headers, &address, end, host::now());
+        drop(worker);
+        self.request_step(step)
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end: bool) -> Action {
+        self.request_data(size, end)
+    }
+
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        let size = usize::MAX >> 1; // the host gives what it has
+        self.request_data(size, true)
+    }
+
+    fn on_http_response_headers(&mut self, _: usize, end: bool) -> Action {
+        if self.state == State::Replied {
+            return Action::Continue;
+        }
+        let headers = match host::headers(Direction::Response) {
+            Ok(headers) => Headers::new(headers),
+            Err(error) => {
+                self.host_failed("read headers", error);
+                return self.fail();
+            }
+        };
+        let details = host::property(&["response", "code_details"]).unwrap_or_default();
+        let source = if details == b"via_upstream" {
+            ResponseSource::Upstream
+        } else {
+            ResponseSource::Envoy
+        };
+        let Some(exchange) = &mut self.exchange else {
+            return Action::Continue;
+        };
+        let worker = self.worker.borrow();
+        let step = exchange.response_headers(&worker, &headers, source, end, host::now());
+        drop(worker);
+        self.response_step(step)
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
+        self.response_data(size, end)
+    }
+
+    fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        let size = usize::MAX >> 1; // the host gives what it has
+        self.response_data(size, true)
+    }
+
+    fn on_log(&mut self) {
+        let Some(exchange) = self.exchange.take() else {
+            return;
+        };
+        let number = |path: &[&str]| -> u64 {
+            let bytes = host::property(path).unwrap_or_default();
+            bytes.try_into().map_or(0, u64::from_le_bytes)
+        };
+        let flags = number(&["response", "flags"]);
+        let end = End {
+            status: u16::try_from(number(&["response", "code"])).unwrap_or(0),
+            caller_left: flags & DOWNSTREAM_CONNECTION_TERMINATION != 0,
+        };
+        let closed = exchange.finish(&mut self.worker.borrow_mut(), end, host::now());
+        let Some(closed) = closed else {
+            return;
+        };
+        if let Err(error) = host::set_property(FILTER_PROPERTY, &closed.record) {
+            self.metrics.record_lost();
+            self.host_failed("write record", error);
+        }
+        let envelope = &closed.envelope;
+        self.metrics.exchange(envelope);
+        info!(
+            "exchange {} endpoint={} decision={} reason={} status={} findings={} duration_ms={}",
+            envelope.decision_id(),
+            envelope.endpoint(),
+            envelope.decision(),
+            envelope.reason(),
+            envelope.status(),
+            envelope.findings_count(),
+            envelope.duration_ms()
+        );
+    }
+}

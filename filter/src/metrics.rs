@@ -1,0 +1,61 @@
+//! Counters of the filter, one named method each.
+//!
+//! `x_total.decision=mask` becomes a label by `stats_config.stats_tags` of Envoy's bootstrap. All
+//! label values are from closed lists.
+
+use std::{cell::RefCell, collections::HashMap};
+
+use contract::Envelope;
+
+use crate::host::{self, Counter};
+
+/// Counters by name, defined when they are first used.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    counters: RefCell<HashMap<String, Counter>>,
+}
+
+impl Metrics {
+    /// An exchange ended.
+    pub(crate) fn exchange(&self, envelope: &Envelope) {
+        let (decision, endpoint) = (envelope.decision(), envelope.endpoint());
+        self.add(
+            format!("gate_exchanges_total.decision={decision}.endpoint={endpoint}"),
+            1,
+        );
+        self.add("gate_findings_total".into(), envelope.findings_count());
+        self.add(
+            "gate_unscanned_bytes_total".into(),
+            envelope.unscanned_bytes(),
+        );
+    }
+
+    /// A record could not be handed to Envoy.
+    pub(crate) fn record_lost(&self) {
+        self.add("gate_records_lost_total".into(), 1);
+    }
+
+    /// A key set was asked for.
+    pub(crate) fn key_set(&self, good: bool) {
+        let result = if good { "good" } else { "bad" };
+        self.add(format!("gate_key_set_fetches_total.result={result}"), 1);
+    }
+
+    /// A host call failed that should not.
+    pub(crate) fn host_error(&self) {
+        self.add("gate_host_errors_total".into(), 1);
+    }
+
+    fn add(&self, name: String, by: i64) {
+        let mut counters = self.counters.borrow_mut();
+        let known = counters.get(&name).copied();
+        let Some(counter) = known.or_else(|| host::counter(&name).ok()) else {
+            return;
+        };
+        if known.is_none() {
+            counters.insert(name, counter);
+        }
+        // A counter that cannot count must not disturb the exchange.
+        drop(host::increment(counter, by));
+    }
+}

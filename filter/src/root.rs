@@ -1,0 +1,145 @@
+//! The plugin of one worker: its configuration, its key sets, its exchanges.
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
+
+use filter_core::{
+    config::Config,
+    worker::{Secrets, Worker},
+};
+use log::{error, info, warn};
+use proxy_wasm::{
+    traits::{Context, HttpContext, RootContext},
+    types::ContextType,
+};
+
+use crate::{host, http::Http, metrics::Metrics};
+
+/// How often key sets are looked after.
+const TICK: Duration = Duration::from_secs(1);
+
+/// First tick after the start, so that key sets are there before callers are.
+const FIRST_TICK: Duration = Duration::from_millis(20);
+
+/// How long an issuer may take for its key set.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The plugin of one worker.
+#[derive(Default)]
+pub(crate) struct Root {
+    worker: Option<Rc<RefCell<Worker>>>,
+    metrics: Rc<Metrics>,
+    /// Issuers whose key set was asked for, by the callout's token.
+    calls: HashMap<u32, usize>,
+    ticked: bool,
+}
+
+impl Root {
+    fn configure(&mut self, size: usize) -> Result<(), Vec<String>> {
+        let bytes = host::configuration(size)
+            .map_err(|error| vec![format!("cannot read the configuration: {error:?}")])?;
+        let config = Config::from_bytes(&bytes)
+            .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        let secrets = Secrets::read(&config, |name| std::env::var(name).ok())
+            .map_err(|error| vec![error.to_string()])?;
+        if !secrets.has_credential() {
+            warn!(
+                "{} is not set: model endpoints are refused",
+                config.credential_env
+            );
+        }
+        info!(
+            "configured, deployment {}, policy {}",
+            config.deployment, config.policy_digest
+        );
+        // Two workers with one epoch would be taken for one that lies.
+        let epoch = random().ok_or_else(|| vec!["no random bits for the epoch".to_owned()])?;
+        let worker = Worker::new(config, secrets, epoch);
+        self.worker = Some(Rc::new(RefCell::new(worker)));
+        host::set_tick(FIRST_TICK).map_err(|error| vec![format!("no timer: {error:?}")])
+    }
+
+    fn fetch_key_sets(&mut self) {
+        let Some(worker) = &self.worker else {
+            return;
+        };
+        let mut worker = worker.borrow_mut();
+        let now = host::now();
+        for (issuer, callout) in worker.key_sets_due(now) {
+            if let Ok(token) = host::call(&callout, CALL_TIMEOUT) {
+                self.calls.insert(token, issuer);
+            } else {
+                warn!("cannot call cluster {} for its key set", callout.cluster);
+                drop(worker.key_set_reply(issuer, None, now));
+                self.metrics.key_set(false);
+            }
+        }
+    }
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
+        let (Some(issuer), Some(worker)) = (self.calls.remove(&token), &self.worker) else {
+            return;
+        };
+        let answer = answer(headers, body_size);
+        let answer = answer.as_ref().map(|(status, body)| (*status, &**body));
+        let result = worker
+            .borrow_mut()
+            .key_set_reply(issuer, answer, host::now());
+        self.metrics.key_set(result.is_ok());
+        if let Err(error) = result {
+            warn!("key set of issuer {issuer}: {error}");
+        }
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        match self.configure(size) {
+            Ok(()) => true,
+            Err(reasons) => {
+                for reason in reasons {
+                    error!("configuration refused: {reason}");
+                }
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if !self.ticked {
+            self.ticked = true;
+            drop(host::set_tick(TICK));
+        }
+        self.fetch_key_sets();
+    }
+
+    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
+        let worker = Rc::clone(self.worker.as_ref()?);
+        Some(Box::new(Http::new(
+            worker,
+            Rc::clone(&self.metrics),
+            random().unwrap_or_default(),
+        )))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+/// Status and body of the answer to a callout; `None` if there was none.
+pub(crate) fn answer(headers: usize, body_size: usize) -> Option<(u16, Vec<u8>)> {
+    if headers == 0 {
+        return None;
+    }
+    let status = host::callout_status()?;
+    let body = host::callout_body(body_size).ok()?;
+    Some((status, body))
+}
+
+/// Random bits of the host.
+fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bits = [0; N];
+    getrandom::fill(&mut bits).ok().map(|()| bits)
+}
