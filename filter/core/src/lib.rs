@@ -5,4 +5,6 @@
 
 #![warn(missing_docs)]
 
+pub mod json;
 pub mod mask;
+pub mod sse;
