@@ -7,4 +7,5 @@
 
 pub mod json;
 pub mod mask;
+pub mod provider;
 pub mod sse;
