@@ -1,0 +1,114 @@
+//! Masks requests.
+
+use crate::json::{Container, Edits, Event, Value, walk};
+use crate::mask::Masker;
+
+use super::{Api, Limits, Place, Placed, Scan, Unreadable, Unscanned, UnscannedReason, is_name};
+
+/// A request whose secrets are masked, and what policy wants to know about it.
+pub struct MaskedRequest {
+    /// The body to send; `None` if it stays as it came.
+    pub body: Option<Vec<u8>>,
+    /// The model asked for.
+    pub model: Option<String>,
+    /// Whether the answer shall be a stream.
+    pub stream: bool,
+    /// The first findings, at most [`Limits::max_findings`].
+    pub findings: Vec<Placed>,
+    /// All findings.
+    pub findings_count: u64,
+    /// What was not looked at.
+    pub unscanned: Vec<Unscanned>,
+    /// Names of the tools offered to the model, in order.
+    pub tools: Vec<String>,
+}
+
+/// Masks all text in a request, and reads what decisions need.
+///
+/// `null` counts as absent for `stream`, `messages` and `tools`, but not for `model`.
+///
+/// # Errors
+///
+/// [`Unreadable`] if the body is not one JSON object, or if what decides is not what it must be.
+pub fn mask_request(
+    api: Api,
+    masker: &Masker,
+    body: &[u8],
+    limits: &Limits,
+) -> Result<MaskedRequest, Unreadable> {
+    let mut scan = Scan::new(limits);
+    let mut edits = Edits::default();
+    let mut model = None;
+    let mut stream = false;
+    let mut tools = Vec::new();
+    walk(body, &mut |path, event| {
+        match event {
+            Event::Open(container) => match path.depth() {
+                0 if container != Container::Object => return Err(Unreadable::NotAnObject),
+                1 => match api.request_place(&path.steps()) {
+                    Place::Model | Place::Stream => return Err(Unreadable::WrongType),
+                    Place::List if container != Container::Array => {
+                        return Err(Unreadable::WrongType);
+                    }
+                    _ => {}
+                },
+                _ => {}
+            },
+            Event::Key(span, key) => {
+                if path.depth() == 0 && is_other_spelling(&key.decode(), api.deciding_keys()) {
+                    return Err(Unreadable::OtherSpelling);
+                }
+                scan.key(masker, path, (span, key), &mut edits);
+            }
+            Event::Value(_, _) if path.depth() == 0 => return Err(Unreadable::NotAnObject),
+            Event::Value(span, value) => match (api.request_place(&path.steps()), value) {
+                (Place::Model, Value::Text(name)) if is_name(&name.decode()) => {
+                    model = Some(name.decode().into_owned());
+                }
+                (Place::Stream, Value::Bool(wanted)) => stream = wanted,
+                (Place::Stream | Place::List, Value::Null) => {}
+                (Place::Model | Place::Stream | Place::List, _) => {
+                    return Err(Unreadable::WrongType);
+                }
+                (place, Value::Text(text)) => {
+                    scan.value(masker, place, path, (span, text), &mut edits);
+                    if place == Place::ToolName {
+                        let name = text.decode();
+                        tools.push(if is_name(&name) {
+                            name.into_owned()
+                        } else {
+                            "*".to_owned()
+                        });
+                    }
+                }
+                (Place::Prompt, Value::Number(_)) => {
+                    scan.skip(UnscannedReason::Tokens, span.length());
+                }
+                (_, Value::Null | Value::Bool(_) | Value::Number(_)) => {}
+            },
+            Event::Close(..) => {}
+        }
+        Ok(())
+    })?;
+    Ok(MaskedRequest {
+        body: (!edits.is_empty()).then(|| edits.apply(body)),
+        model,
+        stream,
+        findings: scan.findings,
+        findings_count: scan.findings_count,
+        unscanned: scan.unscanned,
+        tools,
+    })
+}
+
+/// Whether a reader that ignores case (as Go's does) would take the key for one that decides.
+fn is_other_spelling(key: &str, deciding: &[&str]) -> bool {
+    let folded = |character: char| match character {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        other => other.to_ascii_lowercase(),
+    };
+    deciding
+        .iter()
+        .any(|name| *name != key && key.chars().map(folded).eq(name.chars()))
+}

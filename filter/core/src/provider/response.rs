@@ -1,0 +1,131 @@
+//! Masks answers that come in one piece.
+
+use crate::json::{Edits, Event, Value, walk};
+use crate::mask::Masker;
+
+use super::{
+    Api, Content, Limits, Place, ResponseFacts, Scan, Unreadable, channel_name, is_name,
+    looks_like_json,
+};
+
+/// An answer whose secrets are masked.
+pub struct MaskedResponse {
+    /// The body to pass on; `None` if it stays as it came.
+    pub body: Option<Vec<u8>>,
+    /// What was learnt from it.
+    pub facts: ResponseFacts,
+}
+
+/// Masks an answer in the API's own form that is not a stream.
+///
+/// # Errors
+///
+/// [`Unreadable`] if the body is not JSON.
+pub fn mask_response(
+    api: Api,
+    masker: &Masker,
+    body: &[u8],
+    limits: &Limits,
+) -> Result<MaskedResponse, Unreadable> {
+    mask_json(Some(api), masker, body, limits)
+}
+
+/// Masks a body of no known form, such as an error: all strings of JSON, or plain text.
+///
+/// # Errors
+///
+/// [`Unreadable`] if the body begins like JSON and is not, or is not UTF-8.
+pub fn mask_plain(
+    masker: &Masker,
+    body: &[u8],
+    limits: &Limits,
+) -> Result<MaskedResponse, Unreadable> {
+    if looks_like_json(body) {
+        return mask_json(None, masker, body, limits);
+    }
+    let text = std::str::from_utf8(body).map_err(|_| Unreadable::NotText)?;
+    let mut scan = Scan::new(limits);
+    let mut content = Content::new(limits);
+    let masked = scan.mask(masker, text, || "body".to_owned());
+    let channel = content.open("body".to_owned());
+    content.add(channel, masked.as_deref().unwrap_or(text));
+    let facts = facts(scan, &content);
+    Ok(MaskedResponse {
+        body: masked.map(String::into_bytes),
+        facts,
+    })
+}
+
+/// Without an API, every string is a text of its own.
+fn mask_json(
+    api: Option<Api>,
+    masker: &Masker,
+    body: &[u8],
+    limits: &Limits,
+) -> Result<MaskedResponse, Unreadable> {
+    let mut scan = Scan::new(limits);
+    let mut content = Content::new(limits);
+    let mut edits = Edits::default();
+    let mut model = None;
+    let mut done = false;
+    walk(body, &mut |path, event| {
+        let place = || api.map_or(Place::Text, |api| api.answer_place(&path.steps()));
+        match event {
+            Event::Open(_) => {}
+            Event::Key(span, key) => scan.key(masker, path, (span, key), &mut edits),
+            Event::Value(_, Value::Null) => {}
+            Event::Value(span, value) => match (place(), value) {
+                (Place::Dropped, _) => {
+                    if path.last_key().is_some_and(|key| key == "logprobs") {
+                        edits.replace(span, b"null");
+                    }
+                }
+                (place, Value::Text(text)) => {
+                    let decoded = text.decode();
+                    if let Place::Piece(_) = place {
+                        let masked = scan.mask(masker, &decoded, || channel_name(path));
+                        let channel = content.open(channel_name(path));
+                        content.add(channel, masked.as_deref().unwrap_or(&decoded));
+                        if let Some(masked) = masked {
+                            edits.replace_text(span, &masked);
+                        }
+                        return Ok(());
+                    }
+                    done |= place == Place::Finish;
+                    if place == Place::Model && model.is_none() && is_name(&decoded) {
+                        model = Some(decoded.into_owned());
+                    }
+                    scan.value(masker, place, path, (span, text), &mut edits);
+                }
+                (_, Value::Null | Value::Bool(_) | Value::Number(_)) => {}
+            },
+            Event::Close(_, span) => {
+                if path.last_key().is_some_and(|key| key == "logprobs") && place() == Place::Dropped
+                {
+                    edits.replace(span, b"null");
+                }
+            }
+        }
+        Ok::<_, Unreadable>(())
+    })?;
+    let facts = ResponseFacts {
+        model,
+        done,
+        ..facts(scan, &content)
+    };
+    Ok(MaskedResponse {
+        body: (!edits.is_empty()).then(|| edits.apply(body)),
+        facts,
+    })
+}
+
+fn facts(scan: Scan, content: &Content) -> ResponseFacts {
+    ResponseFacts {
+        findings: scan.findings,
+        findings_count: scan.findings_count,
+        content: content.to_json(),
+        content_truncated: content.truncated,
+        unscanned: scan.unscanned,
+        ..ResponseFacts::default()
+    }
+}

@@ -1,0 +1,683 @@
+//! Masks answers that arrive as an event stream.
+//!
+//! Each text of the stream (a choice's content, one tool call's arguments, …) is a channel with its
+//! own [`TextMask`]; any number of them may alternate. A piece of text leaves in the event it came
+//! in; what a detector still needs stays back and leaves with the channel's next piece. When a
+//! channel ends (finish reason of its choice, `[DONE]`, end of the stream), what stayed back goes
+//! into the ending event if that has a piece of the channel, and else into an event of the same
+//! form before it. So the texts that the caller puts together are the mask of the whole texts,
+//! wherever the stream was cut.
+//!
+//! An event that carried only text, all of which stays back, is dropped; any other stays, with an
+//! empty text. `logprobs` are set to null, they repeat the tokens. Data that begin like JSON must
+//! be JSON; other data, comments and all other lines are masked line by line. An event that the
+//! upstream cut off is dropped, as the standard asks of readers, unless its data are complete.
+
+use std::borrow::Cow;
+
+use crate::json::{Container, Edits, Event, Path, Span, Step, Text, Value, push_string, walk};
+use crate::mask::{Finding, Masker, TextMask};
+use crate::sse::{Block, Decoder, Line, Part};
+
+use super::{
+    Api, Content, Limits, Place, ResponseFacts, Scan, Shape, Unreadable, chat, completions,
+    is_name, looks_like_json, shown_key,
+};
+
+/// The end of a stream of either API.
+pub(super) const DONE_EVENT: &[u8] = b"data: [DONE]\n\n";
+
+/// Masks one answer as it arrives.
+///
+/// What [`push`](Self::push) and [`finish`](Self::finish) append are whole events at all times.
+pub struct ResponseMask {
+    decoder: Decoder,
+    stream: Stream,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    Open,
+    Failed(Unreadable),
+    Closed,
+}
+
+impl ResponseMask {
+    /// Starts an answer.
+    pub fn new(api: Api, masker: Masker, limits: &Limits) -> Self {
+        Self {
+            decoder: Decoder::new(limits.max_event_bytes),
+            stream: Stream {
+                api,
+                masker,
+                scan: Scan::new(limits),
+                content: Content::new(limits),
+                max_channels: limits.max_channels,
+                channels: Vec::new(),
+                choices: Vec::new(),
+                envelope: Vec::new(),
+                model: None,
+                finished: false,
+                said_done: false,
+                events: 0,
+                unknown_events: 0,
+            },
+            state: State::Open,
+        }
+    }
+
+    /// Takes the next bytes of the answer; appends to `out` what may leave.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`] from the first event on that cannot be read; nothing leaves after it. What
+    /// was appended before is masked and may be sent, followed by [`end_readably`](Self::end_readably).
+    pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        match self.state {
+            State::Closed => return Ok(()),
+            State::Failed(error) => return Err(error),
+            State::Open => {}
+        }
+        let stream = &mut self.stream;
+        let pushed = self.decoder.push(chunk, &mut |part| stream.part(part, out));
+        if let Err(error) = pushed {
+            self.state = State::Failed(error);
+        }
+        pushed
+    }
+
+    /// Ends the answer; appends what was kept back. Nothing leaves after it or after an error.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if let State::Open = self.state {
+            let stream = &mut self.stream;
+            // What cannot be read of a cut event is not sent, so nothing is lost with the error.
+            self.decoder
+                .finish(&mut |part| stream.last_part(part, out))
+                .unwrap_or_default();
+            stream.flush(None, out);
+        }
+        self.state = State::Closed;
+    }
+
+    /// Ends the answer with a text of ours and a normal end, in the API's own form.
+    ///
+    /// For a stream that may not go on, also after an error. What was kept back is not sent.
+    /// Ghost text gets the end without the text, as it would become code. Nothing is appended to
+    /// an answer that has said `[DONE]`.
+    pub fn end_readably(&mut self, text: &str, out: &mut Vec<u8>) {
+        if !matches!(self.state, State::Closed) {
+            self.stream.end_readably(text, out);
+        }
+        self.state = State::Closed;
+    }
+
+    /// What was learnt so far.
+    pub fn facts(&self) -> ResponseFacts {
+        let stream = &self.stream;
+        ResponseFacts {
+            findings: stream.scan.findings.clone(),
+            findings_count: stream.scan.findings_count,
+            content: stream.content.to_json(),
+            content_truncated: stream.content.truncated,
+            unscanned: stream.scan.unscanned.clone(),
+            model: stream.model.clone(),
+            done: stream.finished,
+            events: stream.events,
+            unknown_events: stream.unknown_events,
+        }
+    }
+
+    /// What was learnt.
+    pub fn into_facts(self) -> ResponseFacts {
+        self.facts()
+    }
+
+    /// Bytes of text kept back at the moment, over all channels.
+    pub fn held(&self) -> usize {
+        self.stream
+            .channels
+            .iter()
+            .map(|channel| channel.mask.held())
+            .sum()
+    }
+}
+
+/// A text that goes on over the events of a stream.
+pub(super) struct Channel {
+    pub(super) shape: Shape,
+    /// Number of the choice.
+    pub(super) choice: u64,
+    /// Number of the tool call in it; 0 where there are none.
+    pub(super) tool: u64,
+    /// The key under which the text stands.
+    pub(super) field: String,
+    mask: TextMask,
+    /// First half of a surrogate pair that the last piece ended with.
+    carry: Option<u16>,
+    /// Root values of the last event with a piece, while text is kept back.
+    envelope: Vec<u8>,
+    /// Its last piece in the event at hand.
+    piece: Option<usize>,
+    /// Its number in the recorded content.
+    content: usize,
+}
+
+impl Channel {
+    fn name(&self) -> String {
+        let Self { choice, tool, .. } = self;
+        match self.shape {
+            Shape::Delta => format!("choices[{choice}].delta.{}", shown_key(&self.field)),
+            Shape::FunctionCall => format!("choices[{choice}].delta.function_call.arguments"),
+            Shape::ToolCall => {
+                format!("choices[{choice}].delta.tool_calls[{tool}].function.arguments")
+            }
+            Shape::Text => format!("choices[{choice}].text"),
+        }
+    }
+
+    /// Ends the text; a later piece begins a new one.
+    fn finish(&mut self, masker: &Masker, findings: &mut Vec<Finding>) -> String {
+        let mut out = String::new();
+        if self.carry.take().is_some() {
+            self.mask.push(masker, "\u{fffd}", &mut out, findings);
+        }
+        self.mask.finish(masker, &mut out, findings);
+        self.mask = TextMask::new();
+        out
+    }
+}
+
+/// All of an answer but its bytes.
+struct Stream {
+    api: Api,
+    masker: Masker,
+    scan: Scan,
+    content: Content,
+    max_channels: usize,
+    channels: Vec<Channel>,
+    /// Numbers of the choices, and whether each has ended.
+    choices: Vec<(u64, bool)>,
+    /// Root values of the last event.
+    envelope: Vec<u8>,
+    model: Option<String>,
+    finished: bool,
+    said_done: bool,
+    events: u64,
+    unknown_events: u64,
+}
+
+/// What an event of JSON holds, besides what was masked at once.
+#[derive(Default)]
+struct Seen<'a> {
+    edits: Edits,
+    pieces: Vec<Piece<'a>>,
+    /// Position and number of choices that have a number.
+    choices: Vec<(usize, u64)>,
+    /// Positions of choice and tool call, and its number.
+    tools: Vec<(usize, usize, u64)>,
+    /// Positions of the choices that end.
+    ended: Vec<usize>,
+    /// Positions of all choices.
+    positions: usize,
+    envelope: Vec<(Cow<'a, str>, Span)>,
+    /// It has more to say than text.
+    more: bool,
+    known: bool,
+}
+
+struct Piece<'a> {
+    shape: Shape,
+    position: usize,
+    tool_position: usize,
+    field: Cow<'a, str>,
+    span: Span,
+    text: Text<'a>,
+    /// What leaves in its place.
+    output: String,
+    changed: bool,
+}
+
+impl Stream {
+    fn part(&mut self, part: Part<'_>, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        match part {
+            Part::Filler(raw) => {
+                out.extend_from_slice(raw);
+                Ok(())
+            }
+            Part::Comment(line) => self.line(&line, out),
+            Part::Block(block) => match block.data() {
+                None => self.block(&block, None, out),
+                Some(data) => self.event(&block, &data, out),
+            },
+        }
+    }
+
+    /// The part that the end of the stream leaves incomplete.
+    fn last_part(&mut self, part: Part<'_>, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        let Part::Block(block) = part else {
+            return Ok(());
+        };
+        let Some(data) = block.data().filter(|data| looks_like_json(data)) else {
+            return Ok(());
+        };
+        let before = out.len();
+        self.event(&block, &data, out)?;
+        if out.len() > before {
+            let missing = if out.ends_with(b"\n\n") { 0 } else { 2 };
+            out.extend(std::iter::repeat_n(b'\n', missing));
+        }
+        Ok(())
+    }
+
+    fn event(
+        &mut self,
+        block: &Block<'_>,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unreadable> {
+        self.events += 1;
+        if data.trim_ascii() == b"[DONE]" {
+            self.flush(None, out);
+            (self.finished, self.said_done) = (true, true);
+            return self.block(block, None, out);
+        }
+        if looks_like_json(data) {
+            return self.json(block, data, out);
+        }
+        self.unknown_events += 1;
+        let text = std::str::from_utf8(data).map_err(|_| Unreadable::NotText)?;
+        let masked = self.scan.mask(&self.masker, text, || "data".to_owned());
+        self.block(block, masked.as_deref().map(str::as_bytes), out)
+    }
+
+    fn json(
+        &mut self,
+        block: &Block<'_>,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unreadable> {
+        let mut seen = Seen::default();
+        walk(data, &mut |path, event| self.see(&mut seen, path, event))?;
+        self.unknown_events += u64::from(!seen.known);
+        self.keep_envelope(&seen, data);
+        self.keep_choices(&seen)?;
+        for number in 0..seen.pieces.len() {
+            self.piece(&mut seen, number)?;
+        }
+        for position in &seen.ended {
+            let choice = choice_number(&seen.choices, *position);
+            self.flush(Some((choice, &mut seen.pieces)), out);
+        }
+        let mut changed = false;
+        let mut empty = !seen.pieces.is_empty();
+        for channel in &mut self.channels {
+            if channel.piece.take().is_some() {
+                channel.envelope.clear();
+                if channel.mask.held() > 0 || channel.carry.is_some() {
+                    channel.envelope.extend_from_slice(&self.envelope);
+                }
+            }
+        }
+        for piece in seen.pieces {
+            empty &= piece.output.is_empty();
+            if piece.changed {
+                changed = true;
+                seen.edits.replace_text(piece.span, &piece.output);
+            }
+        }
+        let only_data = || {
+            block
+                .lines()
+                .all(|line| line.text.is_empty() || line.data().is_some())
+        };
+        if changed && empty && !seen.more && seen.ended.is_empty() && only_data() {
+            return Ok(());
+        }
+        if seen.edits.is_empty() {
+            return self.block(block, None, out);
+        }
+        self.block(block, Some(&seen.edits.apply(data)), out)
+    }
+
+    /// Looks at one thing of an event of JSON; closed texts are masked at once.
+    fn see<'a>(
+        &mut self,
+        seen: &mut Seen<'a>,
+        path: &Path<'a>,
+        event: Event<'a>,
+    ) -> Result<(), Unreadable> {
+        let (span, value) = match event {
+            Event::Open(container) => {
+                if container == Container::Object
+                    && let [Step::Key("choices"), Step::Index(position)] = *path.steps()
+                {
+                    seen.positions = position + 1;
+                    if seen.positions > self.max_channels {
+                        return Err(Unreadable::TooManyChannels);
+                    }
+                }
+                return Ok(());
+            }
+            Event::Key(span, key) => {
+                seen.known |= path.depth() == 0 && self.api.knows_event(&key.decode());
+                self.scan
+                    .key(&self.masker, path, (span, key), &mut seen.edits);
+                return Ok(());
+            }
+            Event::Close(_, span) => {
+                if is_dropped_whole(self.api, path) {
+                    seen.edits.replace(span, b"null");
+                }
+                return Ok(());
+            }
+            Event::Value(span, value) => (span, value),
+        };
+        let steps = path.steps();
+        let place = self.api.event_place(&steps);
+        let mut indexes = steps.iter().filter_map(|step| match step {
+            Step::Index(index) => Some(*index),
+            Step::Key(_) => None,
+        });
+        let (position, tool_position) = (indexes.next().unwrap_or(0), indexes.next().unwrap_or(0));
+        let field = || path.last_key().cloned().unwrap_or_default();
+        match (place, value) {
+            (Place::Dropped, Value::Null) => {}
+            (Place::Dropped, _) => {
+                if is_dropped_whole(self.api, path) {
+                    seen.edits.replace(span, b"null");
+                }
+            }
+            (_, Value::Null) => {}
+            (Place::ChoiceIndex, Value::Number(number)) => {
+                seen.choices.push((position, index(number)?));
+            }
+            (Place::ToolIndex, Value::Number(number)) => {
+                if seen.tools.len() >= self.max_channels {
+                    return Err(Unreadable::TooManyChannels);
+                }
+                seen.tools.push((position, tool_position, index(number)?));
+            }
+            (Place::ChoiceIndex | Place::ToolIndex, _) => return Err(Unreadable::WrongType),
+            (Place::Piece(shape), Value::Text(text)) => {
+                let (field, output, changed) = (field(), String::new(), false);
+                let piece = Piece {
+                    shape,
+                    position,
+                    tool_position,
+                    field,
+                    span,
+                    text,
+                    output,
+                    changed,
+                };
+                seen.pieces.push(piece);
+            }
+            (Place::Envelope | Place::Model, Value::Text(text)) => {
+                let name = text.decode();
+                if is_name(&name) {
+                    seen.envelope.push((field(), span));
+                    if place == Place::Model && self.model.is_none() && !name.is_empty() {
+                        self.model = Some(name.into_owned());
+                    }
+                } else {
+                    self.scan
+                        .value(&self.masker, place, path, (span, text), &mut seen.edits);
+                }
+            }
+            (Place::Envelope, Value::Number(_)) => seen.envelope.push((field(), span)),
+            (place, Value::Text(text)) => {
+                if place == Place::Finish {
+                    seen.ended.push(position);
+                }
+                seen.more |= !(place == Place::Padding || text.is_empty());
+                self.scan
+                    .value(&self.masker, place, path, (span, text), &mut seen.edits);
+            }
+            (Place::Padding, _) => {}
+            (_, Value::Bool(_) | Value::Number(_)) => seen.more = true,
+        }
+        Ok(())
+    }
+
+    /// Sends a piece through its channel.
+    fn piece(&mut self, seen: &mut Seen<'_>, number: usize) -> Result<(), Unreadable> {
+        let Some(piece) = seen.pieces.get_mut(number) else {
+            return Ok(());
+        };
+        let choice = choice_number(&seen.choices, piece.position);
+        let tool = match piece.shape {
+            Shape::ToolCall => seen
+                .tools
+                .iter()
+                .find(|tool| (tool.0, tool.1) == (piece.position, piece.tool_position))
+                .map_or(piece.tool_position as u64, |tool| tool.2),
+            Shape::Delta | Shape::FunctionCall | Shape::Text => 0,
+        };
+        let found = self.channels.iter().position(|channel| {
+            (channel.shape, channel.choice, channel.tool) == (piece.shape, choice, tool)
+                && channel.field == piece.field
+        });
+        let found = match found {
+            Some(found) => found,
+            None => self.open(piece.shape, choice, tool, &piece.field)?,
+        };
+        let Some(channel) = self.channels.get_mut(found) else {
+            return Ok(());
+        };
+        let carried = channel.carry.is_some();
+        let text = piece.text.decode_piece(&mut channel.carry, true);
+        channel
+            .mask
+            .push(&self.masker, &text, &mut piece.output, &mut self.scan.fresh);
+        channel.piece = Some(number);
+        piece.changed = carried || channel.carry.is_some() || piece.output != text;
+        self.scan.place(|| channel.name());
+        self.content.add(channel.content, &piece.output);
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        shape: Shape,
+        choice: u64,
+        tool: u64,
+        field: &str,
+    ) -> Result<usize, Unreadable> {
+        if self.channels.len() >= self.max_channels {
+            return Err(Unreadable::TooManyChannels);
+        }
+        let mut channel = Channel {
+            shape,
+            choice,
+            tool,
+            field: field.to_owned(),
+            mask: TextMask::new(),
+            carry: None,
+            envelope: Vec::new(),
+            piece: None,
+            content: 0,
+        };
+        channel.content = self.content.open(channel.name());
+        self.channels.push(channel);
+        Ok(self.channels.len() - 1)
+    }
+
+    /// Ends the channels of a choice, or of all: what they kept back goes into the piece that the
+    /// event at hand has of them, or leaves in an event of its own.
+    fn flush(&mut self, ended: Option<(u64, &mut Vec<Piece<'_>>)>, out: &mut Vec<u8>) {
+        let (choice, mut pieces) = match ended {
+            Some((choice, pieces)) => (Some(choice), Some(pieces)),
+            None => (None, None),
+        };
+        for channel in &mut self.channels {
+            if choice.is_some_and(|choice| choice != channel.choice) {
+                continue;
+            }
+            let rest = channel.finish(&self.masker, &mut self.scan.fresh);
+            self.scan.place(|| channel.name());
+            if rest.is_empty() {
+                continue;
+            }
+            self.content.add(channel.content, &rest);
+            let piece = channel.piece.zip(pieces.as_mut());
+            match piece.and_then(|(number, pieces)| pieces.get_mut(number)) {
+                Some(piece) => {
+                    piece.output.push_str(&rest);
+                    piece.changed = true;
+                }
+                None => push_event(out, &channel.envelope, |out| match self.api {
+                    Api::Chat => chat::push_piece(out, channel, &rest),
+                    Api::Completions => completions::push_piece(out, channel, &rest),
+                }),
+            }
+        }
+    }
+
+    fn end_readably(&mut self, text: &str, out: &mut Vec<u8>) {
+        if self.said_done {
+            return;
+        }
+        let mut open: Vec<u64> = self
+            .choices
+            .iter()
+            .filter(|(_, ended)| !ended)
+            .map(|(choice, _)| *choice)
+            .collect();
+        if self.choices.is_empty() {
+            open.push(0);
+        }
+        if self.envelope.is_empty() {
+            self.envelope = match self.api {
+                Api::Chat => chat::envelope(self.model.as_deref().unwrap_or_default()),
+                Api::Completions => completions::envelope(),
+            };
+        }
+        for (number, choice) in open.into_iter().enumerate() {
+            match self.api {
+                Api::Chat => {
+                    if number == 0 {
+                        push_event(out, &self.envelope, |out| {
+                            chat::push_text(out, choice, text)
+                        });
+                    }
+                    push_event(out, &self.envelope, |out| chat::push_end(out, choice));
+                }
+                Api::Completions => {
+                    push_event(out, &self.envelope, |out| {
+                        completions::push_end(out, choice)
+                    });
+                }
+            }
+        }
+        out.extend_from_slice(DONE_EVENT);
+    }
+
+    fn keep_envelope(&mut self, seen: &Seen<'_>, data: &[u8]) {
+        if seen.envelope.is_empty() {
+            return;
+        }
+        self.envelope.clear();
+        for (field, span) in &seen.envelope {
+            if !self.envelope.is_empty() {
+                self.envelope.push(b',');
+            }
+            push_string(&mut self.envelope, field);
+            self.envelope.push(b':');
+            self.envelope
+                .extend_from_slice(data.get(span.start..span.end).unwrap_or_default());
+        }
+    }
+
+    /// Notes which choices there are and which have ended.
+    fn keep_choices(&mut self, seen: &Seen<'_>) -> Result<(), Unreadable> {
+        for position in 0..seen.positions {
+            let number = choice_number(&seen.choices, position);
+            let ended = seen.ended.contains(&position);
+            self.finished |= ended;
+            let room = self.choices.len() < self.max_channels;
+            match self
+                .choices
+                .iter_mut()
+                .find(|(choice, _)| *choice == number)
+            {
+                Some((_, was)) => *was |= ended,
+                None if !room => return Err(Unreadable::TooManyChannels),
+                None => self.choices.push((number, ended)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends a block with other data, or with its own; its other lines are masked.
+    fn block(
+        &mut self,
+        block: &Block<'_>,
+        data: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unreadable> {
+        let mut data = data;
+        let replaced = data.is_some();
+        for line in block.lines() {
+            if line.data().is_none() {
+                self.line(&line, out)?;
+            } else if !replaced {
+                out.extend_from_slice(line.text);
+                out.extend_from_slice(line.end);
+            } else if let Some(data) = data.take() {
+                for value in data.split(|byte| matches!(byte, b'\n' | b'\r')) {
+                    out.extend_from_slice(b"data: ");
+                    out.extend_from_slice(value);
+                    out.extend_from_slice(if line.end.is_empty() { b"\n" } else { line.end });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &Line<'_>, out: &mut Vec<u8>) -> Result<(), Unreadable> {
+        let text = std::str::from_utf8(line.text).map_err(|_| Unreadable::NotText)?;
+        match self.scan.mask(&self.masker, text, || "line".to_owned()) {
+            Some(masked) => out.extend_from_slice(masked.as_bytes()),
+            None => out.extend_from_slice(line.text),
+        }
+        out.extend_from_slice(line.end);
+        Ok(())
+    }
+}
+
+/// The number of the choice at a position.
+fn choice_number(choices: &[(usize, u64)], position: usize) -> u64 {
+    let numbered = choices.iter().find(|choice| choice.0 == position);
+    numbered.map_or(position as u64, |choice| choice.1)
+}
+
+/// Whether the value at the path is dropped, and not only as part of another.
+fn is_dropped_whole(api: Api, path: &Path<'_>) -> bool {
+    let steps = path.steps();
+    match steps.split_last() {
+        Some((Step::Key(_), parent)) => {
+            api.event_place(&steps) == Place::Dropped && api.event_place(parent) != Place::Dropped
+        }
+        Some((Step::Index(_), _)) | None => false,
+    }
+}
+
+fn index(number: &str) -> Result<u64, Unreadable> {
+    number.parse().map_err(|_| Unreadable::WrongType)
+}
+
+/// Appends an event with these root values and one choice.
+pub(super) fn push_event(out: &mut Vec<u8>, envelope: &[u8], choice: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(b"data: {");
+    out.extend_from_slice(envelope);
+    if !envelope.is_empty() {
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"choices\":[");
+    choice(out);
+    out.extend_from_slice(b"]}\n\n");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,484 @@
+use std::rc::Rc;
+
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::mask::{Catalog, MaskKeys};
+
+pub(super) const SECRET: &str = concat!("ghp_", "Zx81Kq0pLm5vBn2wRt7yUa3sDf9gHj4eCiO6");
+
+pub(super) fn masker() -> Masker {
+    let keys = MaskKeys {
+        fingerprint_key_id: "k1".to_owned(),
+        fingerprint_key: b"a key of tests, nothing else....".to_vec(),
+    };
+    Masker::new(Rc::new(Catalog::new()), &keys, "test", "somebody")
+}
+
+/// The text as it shall leave.
+pub(super) fn masked(text: &str) -> String {
+    masker()
+        .mask(text, &mut Vec::new())
+        .unwrap_or_else(|| text.to_owned())
+}
+
+fn request(api: Api, body: &str) -> Result<MaskedRequest, Unreadable> {
+    mask_request(api, &masker(), body.as_bytes(), &Limits::default())
+}
+
+fn sent(api: Api, body: &str) -> (String, Vec<String>) {
+    let request = request(api, body).unwrap_or_else(|error| panic!("{error}: {body}"));
+    assert_eq!(request.findings_count, request.findings.len() as u64);
+    let channels = request
+        .findings
+        .into_iter()
+        .map(|placed| placed.channel)
+        .collect();
+    let sent = request
+        .body
+        .map_or(body.to_owned(), |body| String::from_utf8(body).unwrap());
+    (sent, channels)
+}
+
+#[test]
+fn secrets_of_a_chat_request_are_masked_wherever_text_may_be() {
+    let cases = [
+        (
+            r#"{"messages":[{"role":"user","content":"a § b"}]}"#,
+            "messages[0].content",
+        ),
+        (
+            r#"{"messages":[{"content":[{"type":"text","text":"§"}],"role":"user"}]}"#,
+            "messages[0].content[0].text",
+        ),
+        (
+            r#"{"messages":[{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{\"k\":\"§\"}"}}]}]}"#,
+            "messages[0].tool_calls[0].function.arguments",
+        ),
+        (
+            r#"{"messages":[{"role":"tool","tool_call_id":"c","content":"API=§\n"}]}"#,
+            "messages[0].content",
+        ),
+        (
+            r#"{"tools":[{"type":"function","function":{"name":"f","description":"§"}}]}"#,
+            "tools[0].function.description",
+        ),
+        (
+            r#"{"messages":[{"content":[{"type":"image_url","image_url":{"url":"https://h/?t=§"}}]}]}"#,
+            "messages[0].content[0].image_url.url",
+        ),
+        (
+            r#"{"prediction":{"type":"content","content":"§"}}"#,
+            "prediction.content",
+        ),
+        (r#"{"metadata":{"Some-Key":["§"]}}"#, "metadata.*[0]"),
+        (r#"{"nobody knows this":"§"}"#, "*"),
+        (r#"{"user":"§"}"#, "user"),
+        (r#"{"metadata":{"§":1}}"#, "metadata(key)"),
+        (
+            r#"{"messages":[{"role":"§ and more","content":""}]}"#,
+            "messages[0].role",
+        ),
+    ];
+    for (body, channel) in cases {
+        let expected = body.replace('§', &masked(SECRET));
+        let (sent, channels) = sent(Api::Chat, &body.replace('§', SECRET));
+        assert_eq!(sent, expected, "{body}");
+        assert_eq!(channels, [channel], "{body}");
+    }
+}
+
+#[test]
+fn secrets_of_a_completion_request_are_masked() {
+    let body = format!(
+        r##" {{ "prompt" : "# Path: a.py\n{SECRET}", "suffix":"{SECRET}","stop":["\n\n"],"stream":true,"extra":{{"language":"python","context":["x {SECRET}"]}}}} "##
+    );
+    let (sent, channels) = sent(Api::Completions, &body);
+    assert_eq!(sent, body.replace(SECRET, &masked(SECRET)));
+    assert_eq!(channels, ["prompt", "suffix", "extra.context[0]"]);
+}
+
+#[test]
+fn an_escaped_secret_is_found() {
+    let escaped = SECRET
+        .replacen('g', "\\u0067", 1)
+        .replacen('Z', "\\u005a", 1);
+    let (sent, channels) = sent(
+        Api::Chat,
+        &format!(
+            r#"{{"m\u0065ssages":[{{"content":"\u00e4\/{escaped}\ud83d\ude00"}}], "x":"\/\u00e4"}}"#
+        ),
+    );
+    assert_eq!(channels, ["messages[0].content"]);
+    // The text with the finding is written anew, the other stays as it was written.
+    let expected = format!(
+        r#"{{"m\u0065ssages":[{{"content":"ä/{}😀"}}], "x":"\/\u00e4"}}"#,
+        masked(SECRET)
+    );
+    assert_eq!(sent, expected);
+}
+
+#[test]
+fn a_request_without_findings_stays_as_it_came() {
+    let body = r#"{"messages": [{"role":"user","content":"\u00e4\/ hello \ud83d"}],"n":1e0}"#;
+    let request = request(Api::Chat, body).unwrap();
+    assert!(request.body.is_none());
+    assert_eq!(request.findings_count, 0);
+}
+
+#[test]
+fn names_and_ids_stay_but_only_if_they_look_like_it() {
+    let body = json!({
+        "model": SECRET, "tool_choice": {"type": "function", "function": {"name": SECRET}},
+        "messages": [{"role": "tool", "tool_call_id": SECRET, "content": ""}],
+    });
+    assert!(
+        request(Api::Chat, &body.to_string())
+            .unwrap()
+            .body
+            .is_none()
+    );
+    let body = json!({"messages": [{"role": "tool", "tool_call_id": format!("call {SECRET}")}]});
+    assert!(
+        request(Api::Chat, &body.to_string())
+            .unwrap()
+            .body
+            .is_some()
+    );
+}
+
+#[test]
+fn facts_for_decisions_are_read() {
+    let body = json!({
+        "model": "gpt-4.1", "stream": true, "messages": [],
+        "tools": [
+            {"type": "function", "function": {"name": "bash", "description": "d"}},
+            {"type": "function", "function": {"name": "read_file", "parameters": {"name": "x"}}},
+        ],
+        "functions": [{"name": "old"}],
+    });
+    let request = request(Api::Chat, &body.to_string()).unwrap();
+    assert_eq!(request.model.as_deref(), Some("gpt-4.1"));
+    assert!(request.stream);
+    let mut tools = request.tools;
+    tools.sort();
+    assert_eq!(tools, ["bash", "old", "read_file"]);
+}
+
+#[test]
+fn blobs_are_left_alone_and_counted() {
+    let blob = "QUJD".repeat(100);
+    let body = json!({"messages": [{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{blob}")}},
+        {"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{blob}")}},
+        {"type": "input_audio", "input_audio": {"data": blob, "format": "wav"}},
+        {"type": "file", "file": {"file_data": format!("data:application/pdf;base64,{blob}")}},
+    ], "reasoning_opaque": blob}]});
+    let request = request(Api::Chat, &body.to_string()).unwrap();
+    assert!(request.body.is_none());
+    let mut counted: Vec<_> = request
+        .unscanned
+        .iter()
+        .map(|it| (it.reason.name(), it.count, it.bytes))
+        .collect();
+    counted.sort_unstable();
+    let expected = [
+        ("audio", 1, 402),
+        ("file", 1, 430),
+        ("image", 2, 848),
+        ("opaque", 1, 402),
+    ];
+    assert_eq!(counted, expected);
+}
+
+#[test]
+fn text_in_the_place_of_a_blob_is_masked() {
+    let blob = "QUJD".repeat(100);
+    let urls = [
+        format!("data:image/png;base64,{blob} {SECRET}"),
+        format!("data:{SECRET}{};base64,{blob}", "x".repeat(40)),
+        format!("data:text/plain,{SECRET}"),
+        format!("data:image/png;base64,{SECRET}"),
+        SECRET.to_owned(),
+    ];
+    for url in urls {
+        let body = json!({"messages": [{"content": [{"image_url": {"url": url}}]}]}).to_string();
+        let request = request(Api::Chat, &body).unwrap();
+        assert!(request.unscanned.is_empty(), "{url}");
+    }
+}
+
+#[test]
+fn prompts_of_token_numbers_are_counted_as_unseen() {
+    let tokens = request(Api::Completions, r#"{"prompt":[[15339,1917],[7]]}"#).unwrap();
+    let expected = [Unscanned {
+        reason: UnscannedReason::Tokens,
+        count: 3,
+        bytes: 10,
+    }];
+    assert_eq!(tokens.unscanned, expected);
+    let long = "QUJD".repeat(100);
+    let text = request(Api::Completions, &format!(r#"{{"prompt":["{long}"]}}"#));
+    assert!(text.unwrap().unscanned.is_empty());
+}
+
+#[test]
+fn requests_that_readers_may_take_differently_are_refused() {
+    let malformed = |at| Unreadable::Json(JsonError::Malformed { at });
+    let cases = [
+        ("[]", Unreadable::NotAnObject),
+        ("\"x\"", Unreadable::NotAnObject),
+        ("3", Unreadable::NotAnObject),
+        ("", malformed(0)),
+        (r#"{"model":"a""#, malformed(12)),
+        (r#"{"model":1}"#, Unreadable::WrongType),
+        (r#"{"model":null}"#, Unreadable::WrongType),
+        (r#"{"model":{}}"#, Unreadable::WrongType),
+        (r#"{"model":["a"]}"#, Unreadable::WrongType),
+        (r#"{"model":"two words"}"#, Unreadable::WrongType),
+        (r#"{"stream":"true"}"#, Unreadable::WrongType),
+        (r#"{"stream":1}"#, Unreadable::WrongType),
+        (r#"{"stream":[true]}"#, Unreadable::WrongType),
+        (r#"{"messages":{}}"#, Unreadable::WrongType),
+        (r#"{"messages":"x"}"#, Unreadable::WrongType),
+        (r#"{"tools":{"type":"function"}}"#, Unreadable::WrongType),
+        (r#"{"Model":"a"}"#, Unreadable::OtherSpelling),
+        (r#"{"model":"a","MODEL":"b"}"#, Unreadable::OtherSpelling),
+        (r#"{"me\u017fsages":[]}"#, Unreadable::OtherSpelling),
+        (
+            r#"{"tool\u212a":[],"to\u006fls":{}}"#,
+            Unreadable::WrongType,
+        ),
+        (
+            r#"{"model":"a","model":"b"}"#,
+            Unreadable::Json(JsonError::DuplicateKey),
+        ),
+        (
+            r#"{"model":"a","mod\u0065l":"b"}"#,
+            Unreadable::Json(JsonError::DuplicateKey),
+        ),
+        (
+            r#"{"messages":[{"content":"a","content":"b"}]}"#,
+            Unreadable::Json(JsonError::DuplicateKey),
+        ),
+        ("{}{}", Unreadable::Json(JsonError::Trailing)),
+    ];
+    for (body, expected) in cases {
+        assert_eq!(request(Api::Chat, body).err(), Some(expected), "{body}");
+    }
+    for body in [
+        r#"{"stream":null,"messages":null,"tools":null}"#,
+        "{}",
+        r#"{"messages":[3]}"#,
+    ] {
+        assert!(request(Api::Chat, body).is_ok(), "{body}");
+    }
+}
+
+#[test]
+fn findings_are_all_counted_but_not_all_kept() {
+    let body = json!({"messages": vec![json!({"content": SECRET}); 10]}).to_string();
+    let limits = Limits {
+        max_findings: 3,
+        ..Limits::default()
+    };
+    let request = mask_request(Api::Chat, &masker(), body.as_bytes(), &limits).unwrap();
+    assert_eq!((request.findings.len(), request.findings_count), (3, 10));
+    assert!(
+        !String::from_utf8(request.body.unwrap())
+            .unwrap()
+            .contains(SECRET)
+    );
+}
+
+#[test]
+fn names_of_channels_are_short_and_carry_no_content() {
+    let key = "ümlaut ".repeat(20);
+    let body = format!(
+        r#"{{"{key}":{}"{SECRET}"{}}}"#,
+        "[[{\"deep_key\":".repeat(20),
+        "}]]".repeat(20)
+    );
+    let request = request(Api::Chat, &body).unwrap();
+    let channel = &request.findings[0].channel;
+    assert!(channel.starts_with("*[0][0].deep_key[0]"), "{channel}");
+    assert!(
+        channel.len() <= MAX_CHANNEL_BYTES && channel.ends_with('…'),
+        "{channel}"
+    );
+}
+
+#[test]
+fn an_answer_in_one_piece_is_masked_and_reported() {
+    let body = json!({
+        "id": "c1", "object": "chat.completion", "model": "gpt-4.1",
+        "choices": [{"index": 0, "finish_reason": "tool_calls", "logprobs": {"content": [{"token": SECRET}]},
+            "message": {"role": "assistant", "content": format!("key {SECRET}"), "tool_calls": [
+                {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}}]}}],
+        "usage": {"total_tokens": 3}, "unknown": [SECRET],
+    });
+    let body = body.to_string();
+    let response =
+        mask_response(Api::Chat, &masker(), body.as_bytes(), &Limits::default()).unwrap();
+    let sent: Json = serde_json::from_slice(&response.body.unwrap()).unwrap();
+    assert!(!sent.to_string().contains(SECRET));
+    assert_eq!(sent["choices"][0]["logprobs"], Json::Null);
+    assert_eq!(sent["usage"]["total_tokens"], 3);
+    let facts = response.facts;
+    assert_eq!(facts.model.as_deref(), Some("gpt-4.1"));
+    assert!(facts.done && facts.events == 0 && !facts.content_truncated);
+    assert_eq!(facts.findings_count, 2);
+    let content: Json = serde_json::from_str(&facts.content).unwrap();
+    let expected = json!([
+        {"channel": "choices[0].message.content", "text": masked(&format!("key {SECRET}"))},
+        {"channel": "choices[0].message.tool_calls[0].function.arguments", "text": "{\"a\":1}"},
+    ]);
+    assert_eq!(content, expected);
+}
+
+#[test]
+fn errors_of_any_form_are_masked() {
+    let cases: &[(&str, Option<&str>)] = &[
+        (
+            r#"{"error":{"message":"bad S","code":"S"}}"#,
+            Some(r#"{"error":{"message":"bad M","code":"M"}}"#),
+        ),
+        (r#"["S"]"#, Some(r#"["M"]"#)),
+        (r#" "S""#, Some(r#" "M""#)),
+        ("bad request: S", Some("bad request: M")),
+        ("<html>S</html>", Some("<html>M</html>")),
+        ("", None),
+        ("{}", None),
+        ("no such model", None),
+    ];
+    for (body, expected) in cases {
+        let body = body.replace('S', SECRET);
+        let response = mask_plain(&masker(), body.as_bytes(), &Limits::default()).unwrap();
+        let sent = response.body.map(|body| String::from_utf8(body).unwrap());
+        let expected = expected.map(|expected| expected.replace('M', &masked(SECRET)));
+        assert_eq!(sent, expected, "{body}");
+    }
+    for body in [
+        b"\xff\xfe".as_slice(),
+        b"{\"a\":",
+        b"[error] out of memory",
+        b"{\"a\":\"\xff\"}",
+    ] {
+        assert!(
+            mask_plain(&masker(), body, &Limits::default()).is_err(),
+            "{body:?}"
+        );
+    }
+}
+
+#[test]
+fn recorded_content_is_cut_at_its_limit_between_characters() {
+    let text = "aä\n😀".repeat(10);
+    let all = json!([{"channel": "body", "text": text}]);
+    for max_content in 0..120 {
+        let limits = Limits {
+            max_content,
+            ..Limits::default()
+        };
+        let facts = mask_plain(&masker(), text.as_bytes(), &limits)
+            .unwrap()
+            .facts;
+        let content: Json = serde_json::from_str(&facts.content).unwrap();
+        if facts.content_truncated {
+            let kept = content[0]["text"].as_str().unwrap_or_default();
+            assert!(text.starts_with(kept) && kept.len() < text.len());
+            assert!(serde_json::to_string(kept).unwrap().len() - 2 <= max_content);
+        } else {
+            assert_eq!(content, all);
+        }
+        assert_eq!(facts.content_truncated, max_content < 90, "{max_content}");
+    }
+}
+
+#[test]
+fn answers_of_ours_are_what_clients_read() {
+    let text = "Refused: \"no\"\n(gd_1)";
+    let whole: Json = serde_json::from_slice(&chat_text("m", text)).unwrap();
+    assert_eq!(
+        whole["choices"][0]["message"],
+        json!({"role": "assistant", "content": text})
+    );
+    assert_eq!(
+        (&whole["model"], &whole["choices"][0]["finish_reason"]),
+        (&json!("m"), &json!("stop"))
+    );
+
+    let stream = String::from_utf8(chat_stream_text("m", text)).unwrap();
+    let events: Vec<_> = stream.split_terminator("\n\n").collect();
+    assert_eq!((events.len(), events[2]), (3, "data: [DONE]"));
+    let event = |at: usize| -> Json { serde_json::from_str(&events[at][6..]).unwrap() };
+    assert_eq!(
+        event(0)["choices"][0]["delta"],
+        json!({"role": "assistant", "content": text})
+    );
+    assert_eq!(event(1)["choices"][0]["finish_reason"], "stop");
+    assert_eq!(event(1)["model"], "m");
+
+    let stream = String::from_utf8(completion_stream_empty()).unwrap();
+    let event = stream
+        .strip_suffix("\n\ndata: [DONE]\n\n")
+        .unwrap()
+        .strip_prefix("data: ")
+        .unwrap();
+    let event: Json = serde_json::from_str(event).unwrap();
+    assert_eq!(
+        (
+            &event["choices"][0]["text"],
+            &event["choices"][0]["finish_reason"]
+        ),
+        (&json!(""), &json!("stop"))
+    );
+    let whole: Json = serde_json::from_slice(&completion_empty()).unwrap();
+    assert_eq!(whole["choices"], event["choices"]);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_masking_panic(
+        bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\",:\\u0".to_vec())], 0..100),
+    ) {
+        let limits = Limits::default();
+        for api in [Api::Chat, Api::Completions] {
+            drop(mask_request(api, &masker(), &bytes, &limits));
+            drop(mask_response(api, &masker(), &bytes, &limits));
+        }
+        drop(mask_plain(&masker(), &bytes, &limits));
+        drop(models::restrict(&bytes, &|_| true, &[]));
+    }
+
+    #[test]
+    fn a_changed_sample_is_refused_or_masked(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let sample = format!(
+            r#"{{"model":"m","stream":true,"messages":[{{"role":"user","content":"a\n{SECRET}\u00e4"}},{{"role":"user","content":[{{"type":"text","text":"{SECRET}"}}]}}]}}"#
+        );
+        let mut bytes = sample.into_bytes();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(request) = mask_request(Api::Chat, &masker(), &bytes, &Limits::default()) {
+            let body = request.body.as_deref().unwrap_or(&bytes);
+            let sent: Json = serde_json::from_slice(body).unwrap();
+            // A lone surrogate is one thing that the other reader does not take.
+            if let Ok(came) = serde_json::from_slice(&bytes) {
+                prop_assert_eq!(sent, with_masked_strings(came));
+            }
+        }
+    }
+}
+
+fn with_masked_strings(value: Json) -> Json {
+    match value {
+        Json::String(text) => Json::String(masked(&text)),
+        Json::Array(items) => items.into_iter().map(with_masked_strings).collect(),
+        Json::Object(items) => items
+            .into_iter()
+            .map(|(key, value)| (masked(&key), with_masked_strings(value)))
+            .collect(),
+        other => other,
+    }
+}
