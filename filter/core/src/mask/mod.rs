@@ -2,9 +2,30 @@
 //!
 //! The text of a channel (one JSON string, or one choice's text over all events of a stream)
 //! arrives in pieces. A piece may end inside a secret, so a [`TextMask`] keeps back what a detector
-//! still needs. Cutting the text elsewhere never changes the result.
+//! still needs, 1,024 characters at most. Cutting the text elsewhere never changes the result; a
+//! whole text goes through the same machine in one piece.
+//!
+//! [`catalog`] is the table of detectors, [`stream`] the machine that it drives.
 
+mod catalog;
+mod detector;
+mod gap;
+mod names;
+mod placeholder;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod vendors;
+
+use std::fmt;
 use std::rc::Rc;
+
+pub use self::catalog::Catalog;
+pub use self::placeholder::MaskKeys;
+pub use self::stream::TextMask;
+
+use self::placeholder::Sealer;
 
 /// A secret that was found, without the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,34 +40,24 @@ pub struct Finding {
     pub fingerprint: String,
 }
 
-/// The compiled detectors; made once per worker.
-#[derive(Debug)]
-pub struct Catalog {}
-
-impl Catalog {
-    /// Compiles the built-in detectors.
-    pub fn new() -> Self {
-        Self {}
-    }
-}
-
-impl Default for Catalog {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Masks for one person: the catalogue and the keys of placeholders and fingerprints.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Masker {
-    _catalog: Rc<Catalog>,
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    catalog: Rc<Catalog>,
+    sealer: Sealer,
 }
 
 impl Masker {
     /// A masker whose placeholders are the same for all texts of one person.
     pub fn new(catalog: Rc<Catalog>, keys: &MaskKeys, deployment: &str, person: &str) -> Self {
-        let _ = (keys, deployment, person);
-        Self { _catalog: catalog }
+        let sealer = Sealer::new(keys, deployment, person);
+        Self {
+            inner: Rc::new(Inner { catalog, sealer }),
+        }
     }
 
     /// Masks a whole text; `None` if it stays as it is.
@@ -58,77 +69,21 @@ impl Masker {
         mask.finish(self, &mut out, findings);
         (findings.len() > before).then_some(out)
     }
-}
 
-/// Keys of placeholders and fingerprints; cannot be printed.
-#[derive(Clone)]
-pub struct MaskKeys {
-    /// Name of the fingerprint key, shown in each fingerprint.
-    pub fingerprint_key_id: String,
-    /// Key of fingerprints.
-    pub fingerprint_key: Vec<u8>,
-    /// Key of placeholders.
-    pub placeholder_key: Vec<u8>,
-}
+    fn catalog(&self) -> &Catalog {
+        &self.inner.catalog
+    }
 
-impl std::fmt::Debug for MaskKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MaskKeys(***)")
+    fn sealer(&self) -> &Sealer {
+        &self.inner.sealer
     }
 }
 
-/// The state of one channel between pieces.
-#[derive(Debug, Default)]
-pub struct TextMask {
-    run: String,
-    seen: u64,
-}
-
-impl TextMask {
-    /// Starts a channel.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes the next piece of the channel's text; appends to `out` what may leave.
-    pub fn push(
-        &mut self,
-        masker: &Masker,
-        piece: &str,
-        out: &mut String,
-        findings: &mut Vec<Finding>,
-    ) {
-        for character in piece.chars() {
-            if character.is_ascii_alphanumeric() || character == '_' {
-                self.run.push(character);
-            } else {
-                self.finish(masker, out, findings);
-                out.push(character);
-                self.seen += character.len_utf8() as u64;
-            }
-        }
-    }
-
-    /// Ends the channel's text; appends to `out` all that was kept back.
-    pub fn finish(&mut self, _masker: &Masker, out: &mut String, findings: &mut Vec<Finding>) {
-        let length = self.run.len() as u64;
-        if self.run.starts_with("ghp_") && length == 40 {
-            out.push_str("GATE_MASKED_github-pat_AAAA");
-            findings.push(Finding {
-                detector: "github-pat",
-                offset: self.seen,
-                length,
-                fingerprint: "k1:AAAA".to_owned(),
-            });
-        } else {
-            out.push_str(&self.run);
-        }
-        self.seen += length;
-        self.run.clear();
-    }
-
-    /// Bytes kept back at the moment.
-    pub fn held(&self) -> usize {
-        self.run.len()
+impl fmt::Debug for Masker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Masker")
+            .field("catalog", self.catalog())
+            .finish_non_exhaustive()
     }
 }

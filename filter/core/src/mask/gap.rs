@@ -1,0 +1,138 @@
+//! What may stand between a key name and its value: `: `, ` = "`, `": "`, `: &str = "`, `" value="`.
+
+/// Where the machine is between a key name and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gap {
+    /// Behind the name; `closed` once its closing quote has passed.
+    AfterKey { closed: bool, spaced: bool },
+    /// Behind a backslash that stands before a quote.
+    Escape { after_operator: bool },
+    /// Behind `=`, `:` and the like.
+    AfterOperator { operator: u8 },
+    /// Behind `==`: only a quoted value counts.
+    AfterEquality,
+    /// Behind the comma of `("name", "value")`.
+    AfterComma,
+    /// Behind `name(`.
+    AfterParenthesis,
+    /// In a word that is no value; what it is shows at its end.
+    Filler { after_operator: bool },
+    /// In a type between `:` and `=`.
+    Type,
+    /// At the first character of a quoted value.
+    Open {
+        quote: u8,
+        escaped: bool,
+        strict: bool,
+    },
+    /// In the user part of a URL.
+    UrlUser,
+    /// At the first character of a URL's password.
+    UrlPassword,
+    /// Behind an AWS access key id.
+    AwsPair,
+}
+
+/// What the next byte means in a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The gap goes on.
+    Stay(Gap),
+    /// A value without quotes starts at this byte; `strict` if the gap is weak evidence.
+    Bare { strict: bool },
+    /// No value comes.
+    Dead,
+}
+
+impl Gap {
+    /// Reads one byte. `tag` tells that the key stands behind `<`.
+    pub(super) fn read(self, byte: u8, tag: bool) -> Next {
+        let is_space = matches!(byte, b' ' | b'\t');
+        match self {
+            Self::AfterKey { closed, spaced } => match byte {
+                b' ' | b'\t' => Next::Stay(Self::AfterKey {
+                    closed,
+                    spaced: true,
+                }),
+                b'"' | b'\'' | b'`' if !closed && !spaced => Next::Stay(Self::AfterKey {
+                    closed: true,
+                    spaced,
+                }),
+                b'"' | b'\'' | b'`' if !closed => Next::Stay(open(byte, false, true)),
+                b'\\' if !closed => Next::Stay(Self::Escape {
+                    after_operator: false,
+                }),
+                b']' | b'?' | b'|' if closed || byte != b']' => Next::Stay(self),
+                b':' | b'=' => Next::Stay(Self::AfterOperator { operator: byte }),
+                b',' if closed => Next::Stay(Self::AfterComma),
+                b'(' if !closed => Next::Stay(Self::AfterParenthesis),
+                b'>' if tag => Next::Stay(Self::AfterOperator { operator: byte }),
+                _ if spaced && !closed && byte.is_ascii_graphic() => Next::Bare { strict: true },
+                _ => Next::Dead,
+            },
+            Self::Escape { after_operator } => match byte {
+                b'\\' => Next::Stay(self),
+                b'"' | b'\'' if after_operator => Next::Stay(open(byte, true, false)),
+                b'"' | b'\'' => Next::Stay(Self::AfterKey {
+                    closed: true,
+                    spaced: false,
+                }),
+                _ => Next::Dead,
+            },
+            Self::AfterOperator { operator } => match byte {
+                _ if is_space => Next::Stay(Self::AfterOperator { operator: b' ' }),
+                b'=' if operator == b'=' => Next::Stay(Self::AfterEquality),
+                b'=' if operator == b':' || operator == b' ' => {
+                    Next::Stay(Self::AfterOperator { operator: byte })
+                }
+                b'>' if operator == b'=' => Next::Stay(Self::AfterOperator { operator: byte }),
+                b'"' | b'\'' | b'`' => Next::Stay(open(byte, false, false)),
+                b'\\' => Next::Stay(Self::Escape {
+                    after_operator: true,
+                }),
+                _ if byte.is_ascii_graphic() => Next::Bare { strict: false },
+                _ => Next::Dead,
+            },
+            Self::AfterEquality => match byte {
+                b' ' | b'\t' | b'=' => Next::Stay(self),
+                b'"' | b'\'' | b'`' => Next::Stay(open(byte, false, true)),
+                _ => Next::Dead,
+            },
+            Self::AfterComma | Self::AfterParenthesis => match byte {
+                b' ' | b'\t' | b'\n' => Next::Stay(self),
+                b'"' | b'\'' | b'`' => Next::Stay(open(byte, false, true)),
+                _ => Next::Dead,
+            },
+            Self::Filler { .. } => Next::Stay(self),
+            Self::Type => match byte {
+                b'=' => Next::Stay(Self::AfterOperator { operator: byte }),
+                b' ' | b'&' | b'\'' | b'<' | b'>' | b'[' | b']' | b'?' | b'*' | b':' | b'.'
+                | b'_' | b'-' => Next::Stay(self),
+                _ if byte.is_ascii_alphanumeric() => Next::Stay(self),
+                _ => Next::Dead,
+            },
+            Self::UrlUser => match byte {
+                b':' => Next::Stay(Self::UrlPassword),
+                b'/' | b'@' | b'?' | b'#' | b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\' => Next::Dead,
+                _ if byte.is_ascii_graphic() => Next::Stay(self),
+                _ => Next::Dead,
+            },
+            Self::AwsPair => match byte {
+                b' ' | b'\t' | b'\n' | b'\r' | b'"' | b'\'' | b'`' | b',' | b':' | b';' | b'='
+                | b'|' | b'\\' => Next::Stay(self),
+                _ if byte.is_ascii_alphanumeric() || byte == b'/' => Next::Bare { strict: true },
+                _ => Next::Dead,
+            },
+            // values start here: the machine does not read on
+            Self::Open { .. } | Self::UrlPassword => Next::Dead,
+        }
+    }
+}
+
+fn open(quote: u8, escaped: bool, strict: bool) -> Gap {
+    Gap::Open {
+        quote,
+        escaped,
+        strict,
+    }
+}

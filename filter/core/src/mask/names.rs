@@ -1,0 +1,207 @@
+//! Reads key names: which of them announce a secret.
+
+/// Words of which every key name contains one; the search runs over all text for these only.
+pub(super) const ANCHORS: [&str; 17] = [
+    "pass",
+    "pwd",
+    "secret",
+    "token",
+    "key",
+    "auth",
+    "salt",
+    "bearer",
+    "basic",
+    "value",
+    "default",
+    "sessid",
+    "sessionid",
+    "passwort",
+    "_pw",
+    "cred",
+    "psk",
+];
+
+/// Longest key name that is read, in bytes.
+pub(super) const LONGEST: usize = 64;
+
+/// Words that deny, wherever they stand in the name.
+const DENIED: [&str; 47] = [
+    "public",
+    "publishable",
+    "csrf",
+    "xsrf",
+    "next",
+    "page",
+    "continuation",
+    "cancel",
+    "cancellation",
+    "sha",
+    "sha1",
+    "sha256",
+    "sha512",
+    "md",
+    "md5",
+    "hash",
+    "hashed",
+    "checksum",
+    "digest",
+    "etag",
+    "commit",
+    "integrity",
+    "fingerprint",
+    "signature",
+    "keyboard",
+    "cache",
+    "sort",
+    "primary",
+    "foreign",
+    "partition",
+    "idempotency",
+    "cursor",
+    "sync",
+    "synchronization",
+    "count",
+    "max",
+    "min",
+    "num",
+    "total",
+    "is",
+    "has",
+    "no",
+    "use",
+    "hide",
+    "show",
+    "reset",
+    "forgot",
+];
+
+/// Words that may stand behind the telling one: `DB_PASSWORD_PROD`, `api_key_2`.
+const SUFFIXES: [&str; 15] = [
+    "prod",
+    "production",
+    "staging",
+    "stage",
+    "dev",
+    "test",
+    "live",
+    "old",
+    "new",
+    "backup",
+    "value",
+    "string",
+    "str",
+    "plain",
+    "env",
+];
+
+/// A key name, lower case without separators, and where its words start.
+#[derive(Debug, Default)]
+pub(super) struct Name {
+    text: String,
+    /// Starts of words in `text`.
+    starts: Vec<usize>,
+}
+
+impl Name {
+    /// Reads the identifier that ends where `raw` ends; `None` if no secret can have this name.
+    pub(super) fn read(raw: &str) -> Option<Self> {
+        let mut name = Self::default();
+        let mut before = b'_';
+        let bytes = raw.as_bytes();
+        if !bytes.last()?.is_ascii_alphanumeric() || raw.len() > LONGEST {
+            return None;
+        }
+        for (at, &byte) in bytes.iter().enumerate() {
+            if !byte.is_ascii_alphanumeric() {
+                before = b'_';
+                continue;
+            }
+            let next_is_lower = bytes.get(at + 1).is_some_and(u8::is_ascii_lowercase);
+            let starts = before == b'_'
+                || byte.is_ascii_uppercase() && (!before.is_ascii_uppercase() || next_is_lower)
+                || byte.is_ascii_digit() && !before.is_ascii_digit();
+            if starts {
+                name.starts.push(name.text.len());
+            }
+            name.text.push(char::from(byte.to_ascii_lowercase()));
+            before = byte;
+        }
+        while let Some(&start) = name.starts.last() {
+            let last = name.text.get(start..).unwrap_or_default();
+            let falls = SUFFIXES.contains(&last) || last.bytes().all(|b| b.is_ascii_digit());
+            if !falls || start == 0 {
+                break;
+            }
+            name.text.truncate(start);
+            name.starts.pop();
+        }
+        let mut ends = name.starts.iter().skip(1).copied().chain([name.text.len()]);
+        let is_denied = name.starts.iter().any(|&start| {
+            let end = ends.next().unwrap_or(start);
+            name.text
+                .get(start..end)
+                .is_some_and(|word| DENIED.contains(&word))
+        });
+        (!is_denied).then_some(name)
+    }
+
+    /// Whether the name ends with this one; short ones must start a word.
+    pub(super) fn ends_with(&self, end: &str) -> bool {
+        let Some(at) = self.text.len().checked_sub(end.len()) else {
+            return false;
+        };
+        self.text.ends_with(end) && (end.len() >= 6 || self.starts.contains(&at))
+    }
+
+    /// Whether this is the whole name.
+    pub(super) fn is(&self, whole: &str) -> bool {
+        self.text == whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_in_every_spelling() {
+        for raw in [
+            "DB_PASSWORD",
+            "dbPassword",
+            "db-password",
+            "db.password",
+            "password_2",
+            "DB_PASSWORD_PROD",
+        ] {
+            assert!(
+                Name::read(raw).is_some_and(|name| name.ends_with("password")),
+                "{raw}"
+            );
+        }
+        for raw in ["redisPass", "LDAP_PASS", "pass"] {
+            assert!(
+                Name::read(raw).is_some_and(|name| name.ends_with("pass")),
+                "{raw}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_names_are_denied() {
+        for raw in [
+            "compass",
+            "bypass",
+            "password_hash",
+            "publicToken",
+            "nextPageToken",
+            "password_field",
+        ] {
+            let denied = Name::read(raw).is_none_or(|name| {
+                !["pass", "password", "token"]
+                    .iter()
+                    .any(|end| name.ends_with(end))
+            });
+            assert!(denied, "{raw}");
+        }
+    }
+}

@@ -1,0 +1,539 @@
+//! Tells values from placeholders, references, names and words.
+//!
+//! A pattern or a key name says that a value may be a secret; these checks say that it is none
+//! after all. They look at the value alone, so that they never depend on where a text was cut.
+
+use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL_NOPAD};
+
+use super::detector::{Check, Grade};
+use super::placeholder::PREFIX;
+
+/// Whether a token's proof stands; `prefix` is the length of its fixed beginning.
+pub(super) fn proof_holds(check: Check, proof: &str, prefix: usize) -> bool {
+    if proof.contains(PREFIX) {
+        return false;
+    }
+    let body = proof.get(prefix..).unwrap_or(proof);
+    match check {
+        Check::Pattern => true,
+        Check::Shape => !is_filled(body) && !is_published(proof),
+        Check::Plain => !is_filled(body) && !is_published(proof) && !is_wordy(body),
+        Check::Random => {
+            !is_filled(body) && !is_published(proof) && !is_wordy(body) && is_mixed(body)
+        }
+        Check::Jwt => is_jwt_head(proof),
+        Check::PemBase64 => {
+            let whole = proof.len() / 4 * 4;
+            proof
+                .as_bytes()
+                .get(..whole)
+                .and_then(|head| BASE64_NOPAD.decode(head).ok())
+                .is_some_and(|plain| contains(&plain, b"PRIVATE"))
+        }
+    }
+}
+
+/// Whether the value behind a key name is a secret.
+///
+/// `quoted` tells whether quotes enclose it, `strict` whether the way from the key to the value
+/// is weak evidence.
+pub(super) fn value_holds(grade: Grade, value: &str, quoted: bool, strict: bool) -> bool {
+    if value.contains(PREFIX) || is_reference(value) || is_stuffing(value) || is_published(value) {
+        return false;
+    }
+    match grade {
+        Grade::Header => quoted_less_words(value) && is_generated(value, 24),
+        Grade::Basic => is_basic(value),
+        Grade::Generated => is_generated(value, if strict { 20 } else { 16 }),
+        Grade::Password => is_password(value, quoted, strict),
+    }
+}
+
+/// Whether what stands between `user:` and `@` of a URL is a password.
+pub(super) fn url_password_holds(value: &str) -> bool {
+    if value.len() < 4 || value.contains(PREFIX) || is_reference(value) || is_stuffing(value) {
+        return false;
+    }
+    let has_letter = value.bytes().any(|b| b.is_ascii_alphabetic());
+    let has_other = value
+        .bytes()
+        .any(|b| !b.is_ascii_alphabetic() && !matches!(b, b'-' | b'_'));
+    has_letter && has_other || value.len() >= 8 && !is_wordy(value)
+}
+
+/// Whether this is a secret access key behind its id.
+pub(super) fn aws_secret_holds(value: &str) -> bool {
+    value.len() == 40
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+        && !is_stuffing(value)
+        && !is_published(value)
+        && !is_wordy(value)
+        && value.bytes().any(|b| b.is_ascii_uppercase())
+        && value.bytes().any(|b| b.is_ascii_lowercase())
+}
+
+fn is_password(value: &str, quoted: bool, strict: bool) -> bool {
+    let least = if strict { 8 } else { 6 };
+    if value.len() < least || value.bytes().any(|b| b.is_ascii_whitespace()) {
+        return false;
+    }
+    if is_path(value) || is_pattern(value) || names_itself(value) || is_dotted_name(value) {
+        return false;
+    }
+    let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
+    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    let special = value
+        .trim_end_matches(['.', ':', '?', '!', '*', ','])
+        .bytes()
+        .filter(|b| !b.is_ascii_alphanumeric() && !matches!(b, b'_' | b'-' | b'.' | b'/' | b':'))
+        .count();
+    if letters == 0 {
+        return false;
+    }
+    if digits == 0 && special == 0 {
+        return quoted && !strict && value.len() >= 12 && !is_wordy(value);
+    }
+    if quoted && !strict {
+        return true;
+    }
+    // without quotes it may be code: `token2`, `utf8`, `a+b`
+    let mixture = switches(value);
+    if strict || special == 0 {
+        return digits > 0 && (mixture >= 3 || special > 0 || value.len() >= 16);
+    }
+    digits > 0 || mixture >= 3
+}
+
+/// Generated values: long enough, letters and digits mixed, no words.
+fn is_generated(value: &str, least: usize) -> bool {
+    if value.len() < least || value.len() > 400 {
+        return false;
+    }
+    if value
+        .bytes()
+        .any(|b| !b.is_ascii_graphic() || matches!(b, b'"' | b'\'' | b'`' | b'\\'))
+    {
+        return false;
+    }
+    if is_path(value) || is_pattern(value) || is_dotted_name(value) || names_itself(value) {
+        return false;
+    }
+    is_mixed(value) && !is_wordy(value)
+}
+
+fn quoted_less_words(value: &str) -> bool {
+    !value.bytes().any(|b| b.is_ascii_whitespace())
+}
+
+/// Letters and digits in a mixture, of enough different characters.
+fn is_mixed(value: &str) -> bool {
+    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
+    let wanted = (value.len() / 4).clamp(5, 10);
+    let is_varied = distinct(value) >= wanted;
+    if digits == 0 {
+        // letters only: cases must change in the way no word does
+        return value.len() >= 20 && is_varied && switches(value) * 4 >= value.len();
+    }
+    letters > 0 && is_varied && switches(value) >= 3
+}
+
+/// Changes between lower case, upper case and digits.
+fn switches(value: &str) -> usize {
+    let class = |b: u8| match b {
+        b'a'..=b'z' => 1,
+        b'A'..=b'Z' => 2,
+        b'0'..=b'9' => 3,
+        _ => 0,
+    };
+    value
+        .as_bytes()
+        .windows(2)
+        .filter(|pair| match pair {
+            [a, b] => class(*a) != 0 && class(*b) != 0 && class(*a) != class(*b),
+            _ => false,
+        })
+        .count()
+}
+
+fn distinct(value: &str) -> usize {
+    let mut seen = 0_u128;
+    for byte in value.bytes() {
+        seen |= 1_u128.checked_shl(u32::from(byte)).unwrap_or(0);
+    }
+    seen.count_ones() as usize
+}
+
+/// Words in any spelling: `my-secret-name`, `someLongIdentifier2`, `API_TOKEN_V1`.
+fn is_wordy(value: &str) -> bool {
+    let mut humps = 0_usize;
+    let mut letters = 0_usize;
+    let mut strange = 0_usize;
+    let mut digits = 0_usize;
+    let mut hump = 0_usize;
+    let mut consonants = 0_usize;
+    let mut worst = 0_usize;
+    let mut vowels = 0_usize;
+    let mut before = b' ';
+    for byte in value.bytes().chain([b' ']) {
+        let starts = byte.is_ascii_uppercase() && !before.is_ascii_uppercase();
+        if hump > 0 && (starts || !byte.is_ascii_alphabetic()) {
+            humps += 1;
+            letters += hump;
+            if hump >= 4 && (vowels == 0 || worst >= 5) {
+                strange += 1;
+            }
+            hump = 0;
+            consonants = 0;
+            worst = 0;
+            vowels = 0;
+        }
+        if byte.is_ascii_alphabetic() {
+            hump += 1;
+            if matches!(
+                byte.to_ascii_lowercase(),
+                b'a' | b'e' | b'i' | b'o' | b'u' | b'y'
+            ) {
+                vowels += 1;
+                consonants = 0;
+            } else {
+                consonants += 1;
+                worst = worst.max(consonants);
+            }
+        } else if byte.is_ascii_digit() {
+            digits += 1;
+        }
+        before = byte;
+    }
+    if humps == 0 {
+        return false;
+    }
+    digits * 5 <= digits + letters && letters * 2 >= humps * 7 && strange * 10 <= humps
+}
+
+/// Filled in to show a form, or a word that says so: `xxxx`, `test`, `none`.
+fn is_stuffing(value: &str) -> bool {
+    is_filled(value)
+        || value
+            .to_ascii_lowercase()
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .any(|part| SHORT_WORDS.contains(&part) && part.len() * 8 >= value.len())
+}
+
+/// Filled in to show a form: `xxxx`, `1234567890`, `your-key`, `…`.
+fn is_filled(value: &str) -> bool {
+    if value.contains("...") || value.contains('…') || value.contains("***") {
+        return true;
+    }
+    let bytes = value.as_bytes();
+    let mut repeated = 1_usize;
+    let mut ascending = 1_usize;
+    for pair in bytes.windows(2) {
+        let [a, b] = pair else { continue };
+        repeated = if a == b { repeated + 1 } else { 1 };
+        let next = a.checked_add(1) == Some(*b) && a.is_ascii_alphanumeric();
+        ascending = if next { ascending + 1 } else { 1 };
+        // long values may repeat by chance or by padding
+        if repeated >= 5 && repeated * 8 >= bytes.len().min(64) && !matches!(a, b'A' | b'=') {
+            return true;
+        }
+        if ascending >= 6 && ascending * 3 >= bytes.len() {
+            return true;
+        }
+    }
+    let lower = value.to_ascii_lowercase();
+    LONG_WORDS.iter().any(|word| lower.contains(word))
+        || KEYBOARD.iter().any(|row| lower.contains(row))
+}
+
+const LONG_WORDS: [&str; 16] = [
+    "example",
+    "placeholder",
+    "changeme",
+    "change_me",
+    "change-me",
+    "redacted",
+    "replace",
+    "dummy",
+    "insert_",
+    "insert-",
+    "your_",
+    "your-",
+    "yoursecret",
+    "yourpassword",
+    "goes_here",
+    "xxxxx",
+];
+const SHORT_WORDS: [&str; 19] = [
+    "your",
+    "todo",
+    "fixme",
+    "fake",
+    "here",
+    "none",
+    "null",
+    "undefined",
+    "true",
+    "false",
+    "sample",
+    "secret",
+    "password",
+    "token",
+    "string",
+    "masked",
+    "hidden",
+    "removed",
+    "test",
+];
+const KEYBOARD: [&str; 4] = ["qwertyuiop", "asdfghjkl", "123456789", "abcdefghij"];
+
+/// Published in documentation.
+fn is_published(value: &str) -> bool {
+    value.contains("EXAMPLE") || value == "wJalrXUtnFEMI/K7MDENG/bPxRfiCYzEXAMPLEKEY"
+}
+
+/// Stands for a value that is kept elsewhere.
+fn is_reference(value: &str) -> bool {
+    let bytes = value.as_bytes();
+    if [
+        "${", "$(", "{{", "}}", "<%", "%>", "#{", "$[", "{0}", "{}", "%s", "%(", "\\(",
+    ]
+    .iter()
+    .any(|mark| value.contains(mark))
+    {
+        return true;
+    }
+    let encloses = |open: u8, close: u8| {
+        bytes.first() == Some(&open) && bytes.last() == Some(&close) && bytes.len() > 1
+    };
+    if encloses(b'<', b'>') || encloses(b'[', b']') || encloses(b'{', b'}') || encloses(b'%', b'%')
+    {
+        return true;
+    }
+    if encloses(b'@', b'@') || encloses(b'_', b'_') {
+        return true;
+    }
+    if let Some(name) = value.strip_prefix(['$', '@', '%', '&', ':', '!']) {
+        let rest = name.strip_prefix(['$', '{', '(']).unwrap_or(name);
+        if rest
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b'}'))
+            && (is_wordy(rest) || rest.len() < 4)
+        {
+            return true;
+        }
+    }
+    let starts = |prefix: &&str| {
+        value
+            .get(..prefix.len())
+            .is_some_and(|p| p.eq_ignore_ascii_case(prefix))
+    };
+    REFERENCES.iter().any(|prefix| starts(prefix))
+}
+
+const REFERENCES: [&str; 34] = [
+    "op://",
+    "vault:",
+    "vault/",
+    "arn:",
+    "env:",
+    "env.",
+    "file:",
+    "http://",
+    "https://",
+    "secret://",
+    "projects/",
+    "ref+",
+    "var.",
+    "data.",
+    "local.",
+    "module.",
+    "process.env",
+    "os.environ",
+    "os.getenv",
+    "getenv",
+    "std::env",
+    "env[",
+    "config.",
+    "config[",
+    "self.",
+    "this.",
+    "secrets.",
+    "request.",
+    "req.",
+    "options.",
+    "props.",
+    "settings.",
+    "urn:",
+    "sha256:",
+];
+
+/// A file or a place in a tree.
+fn is_path(value: &str) -> bool {
+    if ["/", "./", "../", "~/", "C:\\"]
+        .iter()
+        .any(|start| value.starts_with(start))
+    {
+        return is_wordy(value) || value.len() < 30 && value.matches('/').count() > 1;
+    }
+    value.contains("://")
+        || [
+            ".pem", ".key", ".json", ".yaml", ".yml", ".txt", ".env", ".crt", ".p12", ".jks", ".js",
+        ]
+        .iter()
+        .any(|end| value.ends_with(end))
+}
+
+/// A regular expression, a format, code.
+fn is_pattern(value: &str) -> bool {
+    [
+        "[a-z", "[A-Z", "[0-9", "[^", "(?", ".*", ".+", "\\d", "\\w", "\\s", "()", "=>", "->",
+        "&&", "||", "::", "</", "/>",
+    ]
+    .iter()
+    .any(|mark| value.contains(mark))
+        || value.starts_with('^') && value.ends_with('$')
+}
+
+/// `user.password.v2`, `api.token`: segments of plain words with dots between.
+fn is_dotted_name(value: &str) -> bool {
+    value.contains('.')
+        && value.split('.').all(|part| {
+            let name = part.trim_end_matches(|c: char| c.is_ascii_digit());
+            !name.is_empty()
+                && part
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+                && name.bytes().all(|b| !b.is_ascii_digit())
+        })
+        && value
+            .split('.')
+            .all(|part| is_wordy(part) || part.len() < 4)
+}
+
+/// Says what it is instead of being it: `password1`, `db_password`, `my-secret-key-2`.
+fn names_itself(value: &str) -> bool {
+    let mut rest = value.to_ascii_lowercase();
+    let before = rest.len();
+    for word in [
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "apikey",
+        "username",
+        "credential",
+        "pass",
+        "key",
+    ] {
+        if rest.contains(word) {
+            rest = rest.replace(word, "");
+        }
+    }
+    if rest.len() == before {
+        return false;
+    }
+    let kept = rest.bytes().filter(u8::is_ascii_alphanumeric).count();
+    kept < 5
+        || rest
+            .bytes()
+            .all(|b| b.is_ascii_alphabetic() || matches!(b, b'_' | b'-' | b'.' | b':'))
+}
+
+fn is_basic(value: &str) -> bool {
+    let plain = BASE64
+        .decode(value.as_bytes())
+        .or_else(|_| BASE64_NOPAD.decode(value.trim_end_matches('=').as_bytes()));
+    let Ok(plain) = plain else { return false };
+    let Some(colon) = plain.iter().position(|b| *b == b':') else {
+        return false;
+    };
+    let is_text = plain
+        .iter()
+        .all(|b| b.is_ascii_graphic() || *b == b' ' || *b >= 0x80);
+    let Some(password) = plain
+        .get(colon + 1..)
+        .and_then(|p| std::str::from_utf8(p).ok())
+    else {
+        return false;
+    };
+    is_text && password.len() >= 4 && !is_reference(password) && !is_stuffing(password)
+}
+
+fn is_jwt_head(proof: &str) -> bool {
+    let Some((head, _)) = proof.split_once('.') else {
+        return false;
+    };
+    BASE64URL_NOPAD
+        .decode(head.as_bytes())
+        .ok()
+        .and_then(|json| serde_json::from_slice::<serde_json::Value>(&json).ok())
+        .is_some_and(|json| json.get("alg").is_some())
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack
+        .windows(needle.len())
+        .any(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_in_any_spelling_are_told_from_random_text() {
+        for words in [
+            "my-secret-name",
+            "someLongIdentifierName",
+            "API_TOKEN_VERSION_1",
+            "com.corporate.Keys",
+        ] {
+            assert!(is_wordy(words), "{words}");
+        }
+        for random in [
+            "q7Zk2LmX9vTb4RnW",
+            "fwvig1qbun0o219axhpe7k234hbxsf",
+            "PIdJWrIMLBWsEjlXoBfBirZwiuHl",
+        ] {
+            assert!(!is_wordy(random), "{random}");
+        }
+    }
+
+    #[test]
+    fn stuffing_is_recognised() {
+        for value in [
+            "xxxxxxxx",
+            "your-api-key",
+            "********",
+            "sk-...",
+            "REPLACE_ME",
+            "12345678",
+        ] {
+            assert!(is_stuffing(value), "{value}");
+        }
+        for value in ["hunter2-Xq", "Gl4cier-2020!", "q7Zk2LmX9vTb4RnW"] {
+            assert!(!is_stuffing(value), "{value}");
+        }
+    }
+
+    #[test]
+    fn references_are_recognised() {
+        for value in [
+            "${DB_PASSWORD}",
+            "$DB_PASSWORD",
+            "{{ pw }}",
+            "<your-key>",
+            "%PASSWORD%",
+            "op://a/b/c",
+        ] {
+            assert!(is_reference(value), "{value}");
+        }
+        for value in ["$2a$Xq9!", "hunter2-Xq", "p@ss9W0rd"] {
+            assert!(!is_reference(value), "{value}");
+        }
+    }
+}
