@@ -57,8 +57,8 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn check(file: &Path) -> anyhow::Result<Vec<Checked>> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("cannot read {}", file.display()))?;
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let tree: Value = serde_saphyr::from_str(&text)
         .with_context(|| format!("{} is neither YAML nor JSON", file.display()))?;
     if tree.get("version").is_some() || tree.get("deployment").is_some() {
@@ -128,7 +128,10 @@ fn report(file: &Path, checked: &[Checked]) -> String {
             config.policy_digest
         ),
         Err(faults) => {
-            let faults: String = faults.iter().map(|fault| format!("    {fault}\n")).collect();
+            let faults: String = faults
+                .iter()
+                .map(|fault| format!("    {fault}\n"))
+                .collect();
             format!("{}: refused\n  {}\n{faults}", file.display(), checked.place)
         }
     });

@@ -12,8 +12,10 @@ use clap::{Parser, Subcommand};
 /// Tries, explains and proves what the gateway does.
 #[derive(Debug, Parser)]
 #[command(name = "gate", version, arg_required_else_help = true)]
-#[command(after_help = "Exit status: 0 good, 1 a negative finding, 2 wrong usage or configuration, \
-                        3 could not decide.")]
+#[command(
+    after_help = "Exit status: 0 good, 1 a negative finding, 2 wrong usage or configuration, \
+                        3 could not decide."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -23,7 +23,10 @@ fn the_shipped_bootstrap_is_good() {
     let output = gate(&["check", gateway().to_str().unwrap()]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
-    assert!(text.contains("good") && text.contains("deployment demo"), "{text}");
+    assert!(
+        text.contains("good") && text.contains("deployment demo"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -31,7 +34,11 @@ fn a_fault_in_a_bootstrap_is_named_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("bad.yaml");
     let text = fs::read_to_string(gateway()).unwrap();
-    fs::write(&file, text.replace("subject_claim: sub", "subject_clam: sub")).unwrap();
+    fs::write(
+        &file,
+        text.replace("subject_claim: sub", "subject_clam: sub"),
+    )
+    .unwrap();
     let output = gate(&["check", "--json", file.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(2));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

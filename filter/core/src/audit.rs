@@ -161,7 +161,7 @@ impl Draft {
         self.masked |= action == "mask" && masked.findings_count > 0;
         self.add_findings(&masked.findings, masked.findings_count, "request", action);
         for entry in &masked.unscanned {
-            self.unscanned("request", entry.reason, entry.bytes);
+            self.unscanned("request", entry.reason.name(), whole(entry.bytes));
         }
         self.envelope.rule.clone_from(&verdict.rule);
         if !verdict.shadowed.is_empty() {
@@ -204,7 +204,7 @@ impl Draft {
         self.masked |= facts.findings_count > 0;
         self.add_findings(&facts.findings, facts.findings_count, "response", "mask");
         for entry in &facts.unscanned {
-            self.unscanned("response", entry.reason, entry.bytes);
+            self.unscanned("response", entry.reason.name(), whole(entry.bytes));
         }
         self.content.response_content = Some(facts.content.clone());
         self.truncated(facts.content_truncated);
@@ -284,6 +284,10 @@ impl Draft {
             })
         }));
     }
+}
+
+fn whole(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn millis(duration: Duration) -> i64 {

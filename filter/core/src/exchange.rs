@@ -70,7 +70,6 @@ pub enum ResponseSource {
 }
 
 /// One request and its response.
-#[derive(Debug)]
 pub struct Exchange {
     endpoint: Endpoint,
     draft: Draft,
@@ -80,7 +79,6 @@ pub struct Exchange {
     phase: Phase,
 }
 
-#[derive(Debug)]
 enum Phase {
     /// Nothing was seen yet.
     Start,
@@ -299,7 +297,7 @@ impl Exchange {
         // What is not a stream is masked whole, whatever it says that it is.
         match (self.api(), self.masker.clone()) {
             (Some(api), Some(masker)) if stream && events && status == 200 => {
-                let mask = ResponseMask::new(api, masker, worker.provider_limits());
+                let mask = ResponseMask::new(api, masker, &worker.provider_limits());
                 self.phase = Phase::Streaming(Box::new(mask));
                 Step::Forward(edits)
             }
@@ -552,7 +550,7 @@ impl Exchange {
         let answer = match (self.endpoint, self.api()) {
             (Endpoint::Models, _) if ok => {
                 let allowed = |model: &str| self.role_allows(worker, model);
-                provider::restrict_models(body, &allowed, Endpoint::inspected())
+                provider::models::restrict(body, &allowed, Endpoint::inspected())
                     .map(|body| (Some(body), None))
             }
             (_, Some(api)) if ok => provider::mask_response(api, &masker, body, &limits)

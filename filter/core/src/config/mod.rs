@@ -241,9 +241,9 @@ impl TryFrom<RawConfig> for Config {
             let twice = !seen.insert(rule.name.clone());
             check(!twice, &format!("{path}.name"), "this name stands twice");
             check(
-                rule.when.findings.at_least.0 >= 1,
+                (1..=256).contains(&rule.when.findings.at_least.0),
                 &format!("{path}.when.findings.at_least"),
-                "less than 1",
+                "not 1 to 256",
             );
             check(
                 !matches!(rule.then, RawAction::AskApproval),

@@ -219,7 +219,7 @@ pub struct RawWhen {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawFindings {
-    /// How many at least, 1 or more.
+    /// How many at least, 1 to 256.
     pub at_least: Number,
     /// Detectors that count; empty means all.
     #[serde(default)]

@@ -155,7 +155,7 @@ fn a_fault_is_named_with_its_path_and_reason() {
         (
             "/rules/0/when/findings/at_least",
             json!(0),
-            "rules[0].when.findings.at_least: less than 1",
+            "rules[0].when.findings.at_least: not 1 to 256",
         ),
         (
             "/audit",

@@ -9,11 +9,18 @@ use crate::mask::{Catalog, MaskKeys};
 pub(super) const SECRET: &str = concat!("ghp_", "Zx81Kq0pLm5vBn2wRt7yUa3sDf9gHj4eCiO6");
 
 pub(super) fn masker() -> Masker {
-    let keys = MaskKeys {
-        fingerprint_key_id: "k1".to_owned(),
-        fingerprint_key: b"a key of tests, nothing else....".to_vec(),
-    };
-    Masker::new(Rc::new(Catalog::new()), &keys, "test", "somebody")
+    thread_local! {
+        // Compiling the catalogue costs more than most tests.
+        static MASKER: Masker = {
+            let keys = MaskKeys {
+                fingerprint_key_id: "k1".to_owned(),
+                fingerprint_key: b"a key of tests, nothing else....".to_vec(),
+                placeholder_key: b"another key of tests, no more...".to_vec(),
+            };
+            Masker::new(Rc::new(Catalog::new()), &keys, "test", "somebody")
+        };
+    }
+    MASKER.with(Masker::clone)
 }
 
 /// The text as it shall leave.
