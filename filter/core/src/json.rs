@@ -62,6 +62,7 @@ impl Span {
 }
 
 /// What the reader came across.
+#[derive(Clone, Copy)]
 pub enum Event<'a> {
     /// A container begins; its path is that of the container.
     Open(Container),
