@@ -11,7 +11,7 @@
 //!   visible ASCII, at most [`MAX_NAME_BYTES`]. Blobs stay only where an API has them, if they are
 //!   long base64, and are counted as [`Unscanned`]. Numbers are not text.
 //! - **Keys** of objects are masked like strings; a mask there is a finding with `(key)` in its
-//!   channel. Keys of up to 16 letters are skipped, no secret is that short and plain.
+//!   channel. Keys of up to 24 letters are skipped, no secret is that short and plain.
 //! - **Channels** are named by path. A key that is not a short plain word is shown as `*`, so that
 //!   a name never carries content.
 //! - **Keys that decide** (`model`, `stream`, …) in another spelling (`Model`) are refused: some

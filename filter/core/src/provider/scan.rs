@@ -8,6 +8,9 @@ use super::{Limits, MAX_NAME_BYTES, Place, Placed, Unscanned, UnscannedReason};
 /// Shortest base64 that counts as a blob; a shorter one is masked as text.
 const MIN_BLOB_BYTES: usize = 128;
 
+/// Longest key that is not looked at if it is all letters; no detector wants so little.
+const MAX_PLAIN_KEY_BYTES: usize = 24;
+
 /// Longest shown name of a channel.
 pub(super) const MAX_CHANNEL_BYTES: usize = 120;
 
@@ -89,10 +92,8 @@ impl Scan {
         edits: &mut Edits,
     ) {
         let key = key.decode();
-        let plain = key.len() <= 16
-            && key
-                .bytes()
-                .all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+        let plain = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+        let plain = key.len() <= MAX_PLAIN_KEY_BYTES && key.bytes().all(plain);
         if !plain && let Some(masked) = self.mask(masker, &key, || channel_name(path) + "(key)") {
             edits.replace_text(span, &masked);
         }
