@@ -62,6 +62,7 @@ impl Span {
 }
 
 /// What the reader came across.
+#[derive(Clone, Copy)]
 pub enum Event<'a> {
     /// A container begins; its path is that of the container.
     Open(Container),
@@ -119,7 +120,9 @@ impl<'a> Text<'a> {
         let mut out = String::with_capacity(self.raw.len());
         let mut high = carry.take();
         let mut rest = self.raw;
-        while let Some((plain, escape)) = rest.split_once('\\') {
+        while let Some(at) = rest.bytes().position(|byte| byte == b'\\')
+            && let (Some(plain), Some(escape)) = (rest.get(..at), rest.get(at + 1..))
+        {
             push_plain(&mut out, &mut high, plain);
             let mut after = escape.chars();
             let character = match after.next() {

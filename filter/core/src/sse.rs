@@ -32,6 +32,7 @@ pub enum SseError {
 }
 
 /// A piece of a stream whose borders do not depend on how it arrived.
+#[derive(Clone, Copy)]
 pub enum Part<'a> {
     /// Lines up to and including an empty one, at least one of them not empty.
     Block(Block<'a>),

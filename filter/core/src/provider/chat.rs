@@ -49,14 +49,20 @@ fn message_place(steps: &[Step<'_>]) -> Place {
     match steps {
         [Key("role" | "name" | "tool_call_id" | "cot_id")]
         | [Key("content"), Index(_), Key("type")]
-        | [Key("content"), Index(_), Key("image_url"), Key("detail")]
+        | [
+            Key("content"),
+            Index(_),
+            Key("image_url"),
+            Key("detail" | "media_type"),
+        ]
         | [Key("content"), Index(_), Key("input_audio"), Key("format")]
         | [Key("content"), Index(_), Key("file"), Key("file_id")]
         | [Key("tool_calls"), Index(_), Key("id" | "type")]
         | [Key("tool_calls"), Index(_), Key("function"), Key("name")]
         | [Key("function_call"), Key("name")]
         | [Key("audio"), Key("id")] => Place::Name,
-        [Key("content"), Index(_), Key("image_url"), Key("url")] => {
+        [Key("content"), Index(_), Key("image_url")]
+        | [Key("content"), Index(_), Key("image_url"), Key("url")] => {
             Place::Blob(UnscannedReason::Image)
         }
         [Key("content"), Index(_), Key("input_audio"), Key("data")]

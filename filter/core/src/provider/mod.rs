@@ -11,7 +11,7 @@
 //!   visible ASCII, at most [`MAX_NAME_BYTES`]. Blobs stay only where an API has them, if they are
 //!   long base64, and are counted as [`Unscanned`]. Numbers are not text.
 //! - **Keys** of objects are masked like strings; a mask there is a finding with `(key)` in its
-//!   channel. Keys of up to 16 letters are skipped, no secret is that short and plain.
+//!   channel. Keys of up to 24 letters are skipped, no secret is that short and plain.
 //! - **Channels** are named by path. A key that is not a short plain word is shown as `*`, so that
 //!   a name never carries content.
 //! - **Keys that decide** (`model`, `stream`, …) in another spelling (`Model`) are refused: some
@@ -20,13 +20,15 @@
 
 mod chat;
 mod completions;
+mod content;
 pub mod models;
 mod request;
 mod response;
+mod scan;
 mod stream;
 
-use crate::json::{Edits, JsonError, Path, Span, Step, Text};
-use crate::mask::{Finding, Masker};
+use crate::json::{JsonError, Step};
+use crate::mask::Finding;
 use crate::sse::SseError;
 
 pub use chat::{chat_stream_text, chat_text};
@@ -37,12 +39,6 @@ pub use stream::ResponseMask;
 
 /// Longest string that may pass as a name.
 pub const MAX_NAME_BYTES: usize = 256;
-
-/// Shortest base64 that counts as a blob; a shorter one is masked as text.
-const MIN_BLOB_BYTES: usize = 128;
-
-/// Longest shown name of a channel.
-const MAX_CHANNEL_BYTES: usize = 120;
 
 /// An API whose messages can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +95,7 @@ pub struct Limits {
     pub max_event_bytes: usize,
     /// Findings that are kept; all are counted.
     pub max_findings: usize,
-    /// Most bytes of recorded answer text, as written in JSON.
+    /// Most bytes of recorded answer texts, as written in JSON with their channels.
     pub max_content: usize,
     /// Most texts that a stream may carry side by side; with more it cannot be read.
     pub max_channels: usize,
@@ -259,259 +255,6 @@ enum Shape {
     ToolCall,
     /// A completion's `text`.
     Text,
-}
-
-/// Masks texts on their own and counts.
-#[derive(Default)]
-struct Scan {
-    findings: Vec<Placed>,
-    findings_count: u64,
-    unscanned: Vec<Unscanned>,
-    max_findings: usize,
-    fresh: Vec<Finding>,
-}
-
-impl Scan {
-    fn new(limits: &Limits) -> Self {
-        Self {
-            max_findings: limits.max_findings,
-            ..Self::default()
-        }
-    }
-
-    /// Masks a text as a whole; `None` if it stays.
-    fn mask(
-        &mut self,
-        masker: &Masker,
-        text: &str,
-        channel: impl FnOnce() -> String,
-    ) -> Option<String> {
-        let masked = masker.mask(text, &mut self.fresh);
-        self.place(channel);
-        masked
-    }
-
-    /// Masks a string value by its place.
-    fn value(
-        &mut self,
-        masker: &Masker,
-        place: Place,
-        path: &Path<'_>,
-        (span, text): (Span, Text<'_>),
-        edits: &mut Edits,
-    ) {
-        let text = text.decode();
-        let stays = match place {
-            Place::Name
-            | Place::Padding
-            | Place::Envelope
-            | Place::Model
-            | Place::ToolName
-            | Place::Finish => is_name(&text),
-            Place::Blob(reason) if is_blob(&text) => {
-                self.skip(reason, span.length());
-                true
-            }
-            Place::Text
-            | Place::Prompt
-            | Place::Piece(_)
-            | Place::Stream
-            | Place::List
-            | Place::Blob(_)
-            | Place::ChoiceIndex
-            | Place::ToolIndex
-            | Place::Dropped => false,
-        };
-        if !stays && let Some(masked) = self.mask(masker, &text, || channel_name(path)) {
-            edits.replace_text(span, &masked);
-        }
-    }
-
-    /// Masks a key; `path` is that of its object.
-    fn key(
-        &mut self,
-        masker: &Masker,
-        path: &Path<'_>,
-        (span, key): (Span, Text<'_>),
-        edits: &mut Edits,
-    ) {
-        let key = key.decode();
-        let plain = key.len() <= 16
-            && key
-                .bytes()
-                .all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-        if !plain && let Some(masked) = self.mask(masker, &key, || channel_name(path) + "(key)") {
-            edits.replace_text(span, &masked);
-        }
-    }
-
-    /// Files the fresh findings under their channel.
-    fn place(&mut self, channel: impl FnOnce() -> String) {
-        if self.fresh.is_empty() {
-            return;
-        }
-        let channel = channel();
-        for finding in self.fresh.drain(..) {
-            self.findings_count += 1;
-            if self.findings.len() < self.max_findings {
-                self.findings.push(Placed {
-                    finding,
-                    channel: channel.clone(),
-                });
-            }
-        }
-    }
-
-    /// Counts something that is passed on without a look.
-    fn skip(&mut self, reason: UnscannedReason, bytes: usize) {
-        let bytes = bytes as u64;
-        match self
-            .unscanned
-            .iter_mut()
-            .find(|unscanned| unscanned.reason == reason)
-        {
-            Some(unscanned) => {
-                unscanned.count += 1;
-                unscanned.bytes += bytes;
-            }
-            None => self.unscanned.push(Unscanned {
-                reason,
-                count: 1,
-                bytes,
-            }),
-        }
-    }
-}
-
-/// Answer texts for the record: JSON list of `{"channel", "text"}` within a bound.
-struct Content {
-    texts: Vec<(String, Vec<u8>)>,
-    room: usize,
-    truncated: bool,
-}
-
-impl Content {
-    fn new(limits: &Limits) -> Self {
-        Self {
-            texts: Vec::new(),
-            room: limits.max_content,
-            truncated: false,
-        }
-    }
-
-    /// Opens a channel; texts are added under the number it gives.
-    fn open(&mut self, channel: String) -> usize {
-        self.texts.push((channel, Vec::new()));
-        self.texts.len() - 1
-    }
-
-    /// Adds text to a channel, as much as there is room for.
-    fn add(&mut self, channel: usize, text: &str) {
-        if text.is_empty() || self.truncated {
-            self.truncated |= !text.is_empty();
-            return;
-        }
-        let Some((_, written)) = self.texts.get_mut(channel) else {
-            return;
-        };
-        let before = written.len();
-        crate::json::push_escaped(written, text);
-        let added = written.len() - before;
-        if added <= self.room {
-            self.room -= added;
-            return;
-        }
-        written.truncate(before);
-        self.truncated = true;
-        for character in text.chars() {
-            let before = written.len();
-            crate::json::push_escaped(written, character.encode_utf8(&mut [0; 4]));
-            let added = written.len() - before;
-            if added > self.room {
-                written.truncate(before);
-                self.room = 0;
-                return;
-            }
-            self.room -= added;
-        }
-    }
-
-    fn to_json(&self) -> String {
-        let mut out = b"[".to_vec();
-        for (channel, text) in self.texts.iter().filter(|(_, text)| !text.is_empty()) {
-            if out.len() > 1 {
-                out.push(b',');
-            }
-            out.extend_from_slice(b"{\"channel\":");
-            crate::json::push_string(&mut out, channel);
-            out.extend_from_slice(b",\"text\":\"");
-            out.extend_from_slice(text);
-            out.extend_from_slice(b"\"}");
-        }
-        out.push(b']');
-        String::from_utf8(out).unwrap_or_default()
-    }
-}
-
-/// A path as shown in records: plain keys and indexes, other keys as `*`.
-fn channel_name(path: &Path<'_>) -> String {
-    let mut name = String::new();
-    for step in path.iter() {
-        let before = name.len();
-        match step {
-            Step::Key(key) => {
-                if !name.is_empty() {
-                    name.push('.');
-                }
-                name.push_str(shown_key(key));
-            }
-            Step::Index(index) => {
-                name.push('[');
-                name.push_str(&index.to_string());
-                name.push(']');
-            }
-        }
-        if name.len() > MAX_CHANNEL_BYTES - "…(key)".len() {
-            name.truncate(before);
-            name.push('…');
-            break;
-        }
-    }
-    name
-}
-
-/// The key if it is a short plain word, else `*`.
-fn shown_key(key: &str) -> &str {
-    let plain = key
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    if plain && key.len() <= 24 { key } else { "*" }
-}
-
-/// Visible ASCII of at most [`MAX_NAME_BYTES`].
-fn is_name(text: &str) -> bool {
-    text.len() <= MAX_NAME_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// Long base64, or a data URL of it.
-fn is_blob(text: &str) -> bool {
-    const MAX_TYPE_BYTES: usize = 64;
-    let payload = match text.strip_prefix("data:") {
-        Some(url) => match url.split_once(";base64,") {
-            Some((kind, payload)) if kind.len() <= MAX_TYPE_BYTES && is_name(kind) => payload,
-            _ => return false,
-        },
-        None => text,
-    };
-    payload.len() >= MIN_BLOB_BYTES
-        && payload.bytes().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=' | b'.')
-        })
-}
-
-/// Whether a text would be taken for JSON, well-formed or not.
-fn looks_like_json(text: &[u8]) -> bool {
-    matches!(text.trim_ascii_start().first(), Some(b'{' | b'[' | b'"'))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use crate::json::{Container, Edits, Event, Value, walk};
 use crate::mask::Masker;
 
-use super::{Api, Limits, Place, Placed, Scan, Unreadable, Unscanned, UnscannedReason, is_name};
+use super::scan::{Scan, is_name};
+use super::{Api, Limits, Place, Placed, Unreadable, Unscanned, UnscannedReason};
 
 /// A request whose secrets are masked, and what policy wants to know about it.
 pub struct MaskedRequest {

@@ -3,10 +3,9 @@
 use crate::json::{Edits, Event, Value, walk};
 use crate::mask::Masker;
 
-use super::{
-    Api, Content, Limits, Place, ResponseFacts, Scan, Unreadable, channel_name, is_name,
-    looks_like_json,
-};
+use super::content::Content;
+use super::scan::{Scan, channel_name, is_name, looks_like_json};
+use super::{Api, Limits, Place, ResponseFacts, Unreadable};
 
 /// An answer whose secrets are masked.
 pub struct MaskedResponse {
@@ -47,8 +46,7 @@ pub fn mask_plain(
     let mut scan = Scan::new(limits);
     let mut content = Content::new(limits);
     let masked = scan.mask(masker, text, || "body".to_owned());
-    let channel = content.open("body".to_owned());
-    content.add(channel, masked.as_deref().unwrap_or(text));
+    content.add_whole(|| "body".to_owned(), masked.as_deref().unwrap_or(text));
     let facts = facts(scan, &content);
     Ok(MaskedResponse {
         body: masked.map(String::into_bytes),
@@ -71,9 +69,8 @@ fn mask_json(
     walk(body, &mut |path, event| {
         let place = || api.map_or(Place::Text, |api| api.answer_place(&path.steps()));
         match event {
-            Event::Open(_) => {}
             Event::Key(span, key) => scan.key(masker, path, (span, key), &mut edits),
-            Event::Value(_, Value::Null) => {}
+            Event::Open(_) | Event::Value(_, Value::Null) => {}
             Event::Value(span, value) => match (place(), value) {
                 (Place::Dropped, _) => {
                     if path.last_key().is_some_and(|key| key == "logprobs") {
@@ -84,8 +81,8 @@ fn mask_json(
                     let decoded = text.decode();
                     if let Place::Piece(_) = place {
                         let masked = scan.mask(masker, &decoded, || channel_name(path));
-                        let channel = content.open(channel_name(path));
-                        content.add(channel, masked.as_deref().unwrap_or(&decoded));
+                        let kept = masked.as_deref().unwrap_or(&decoded);
+                        content.add_whole(|| channel_name(path), kept);
                         if let Some(masked) = masked {
                             edits.replace_text(span, &masked);
                         }

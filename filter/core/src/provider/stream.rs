@@ -13,16 +13,16 @@
 //! be JSON; other data, comments and all other lines are masked line by line. An event that the
 //! upstream cut off is dropped, as the standard asks of readers, unless its data are complete.
 
-use std::borrow::Cow;
+mod event;
 
-use crate::json::{Container, Edits, Event, Path, Span, Step, Text, Value, push_string, walk};
+use crate::json::push_string;
 use crate::mask::{Finding, Masker, TextMask};
 use crate::sse::{Block, Decoder, Line, Part};
 
-use super::{
-    Api, Content, Limits, Place, ResponseFacts, Scan, Shape, Unreadable, chat, completions,
-    is_name, looks_like_json, shown_key,
-};
+use super::content::Content;
+use super::scan::{Scan, looks_like_json, shown_key};
+use super::{Api, Limits, ResponseFacts, Shape, Unreadable, chat, completions};
+use event::{Piece, Reader, Seen};
 
 /// The end of a stream of either API.
 pub(super) const DONE_EVENT: &[u8] = b"data: [DONE]\n\n";
@@ -207,37 +207,6 @@ struct Stream {
     unknown_events: u64,
 }
 
-/// What an event of JSON holds, besides what was masked at once.
-#[derive(Default)]
-struct Seen<'a> {
-    edits: Edits,
-    pieces: Vec<Piece<'a>>,
-    /// Position and number of choices that have a number.
-    choices: Vec<(usize, u64)>,
-    /// Positions of choice and tool call, and its number.
-    tools: Vec<(usize, usize, u64)>,
-    /// Positions of the choices that end.
-    ended: Vec<usize>,
-    /// Positions of all choices.
-    positions: usize,
-    envelope: Vec<(Cow<'a, str>, Span)>,
-    /// It has more to say than text.
-    more: bool,
-    known: bool,
-}
-
-struct Piece<'a> {
-    shape: Shape,
-    position: usize,
-    tool_position: usize,
-    field: Cow<'a, str>,
-    span: Span,
-    text: Text<'a>,
-    /// What leaves in its place.
-    output: String,
-    changed: bool,
-}
-
 impl Stream {
     fn part(&mut self, part: Part<'_>, out: &mut Vec<u8>) -> Result<(), Unreadable> {
         match part {
@@ -297,16 +266,27 @@ impl Stream {
         data: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Unreadable> {
-        let mut seen = Seen::default();
-        walk(data, &mut |path, event| self.see(&mut seen, path, event))?;
+        let Self {
+            api, max_channels, ..
+        } = *self;
+        let reader = Reader {
+            api,
+            max_channels,
+            masker: &self.masker,
+            scan: &mut self.scan,
+        };
+        let mut seen = reader.read(data)?;
         self.unknown_events += u64::from(!seen.known);
+        if self.model.is_none() {
+            self.model = seen.model.take();
+        }
         self.keep_envelope(&seen, data);
         self.keep_choices(&seen)?;
         for number in 0..seen.pieces.len() {
             self.piece(&mut seen, number)?;
         }
         for position in &seen.ended {
-            let choice = choice_number(&seen.choices, *position);
+            let choice = seen.choice(*position);
             self.flush(Some((choice, &mut seen.pieces)), out);
         }
         let mut changed = false;
@@ -340,119 +320,13 @@ impl Stream {
         self.block(block, Some(&seen.edits.apply(data)), out)
     }
 
-    /// Looks at one thing of an event of JSON; closed texts are masked at once.
-    fn see<'a>(
-        &mut self,
-        seen: &mut Seen<'a>,
-        path: &Path<'a>,
-        event: Event<'a>,
-    ) -> Result<(), Unreadable> {
-        let (span, value) = match event {
-            Event::Open(container) => {
-                if container == Container::Object
-                    && let [Step::Key("choices"), Step::Index(position)] = *path.steps()
-                {
-                    seen.positions = position + 1;
-                    if seen.positions > self.max_channels {
-                        return Err(Unreadable::TooManyChannels);
-                    }
-                }
-                return Ok(());
-            }
-            Event::Key(span, key) => {
-                seen.known |= path.depth() == 0 && self.api.knows_event(&key.decode());
-                self.scan
-                    .key(&self.masker, path, (span, key), &mut seen.edits);
-                return Ok(());
-            }
-            Event::Close(_, span) => {
-                if is_dropped_whole(self.api, path) {
-                    seen.edits.replace(span, b"null");
-                }
-                return Ok(());
-            }
-            Event::Value(span, value) => (span, value),
-        };
-        let steps = path.steps();
-        let place = self.api.event_place(&steps);
-        let mut indexes = steps.iter().filter_map(|step| match step {
-            Step::Index(index) => Some(*index),
-            Step::Key(_) => None,
-        });
-        let (position, tool_position) = (indexes.next().unwrap_or(0), indexes.next().unwrap_or(0));
-        let field = || path.last_key().cloned().unwrap_or_default();
-        match (place, value) {
-            (Place::Dropped, Value::Null) => {}
-            (Place::Dropped, _) => {
-                if is_dropped_whole(self.api, path) {
-                    seen.edits.replace(span, b"null");
-                }
-            }
-            (_, Value::Null) => {}
-            (Place::ChoiceIndex, Value::Number(number)) => {
-                seen.choices.push((position, index(number)?));
-            }
-            (Place::ToolIndex, Value::Number(number)) => {
-                if seen.tools.len() >= self.max_channels {
-                    return Err(Unreadable::TooManyChannels);
-                }
-                seen.tools.push((position, tool_position, index(number)?));
-            }
-            (Place::ChoiceIndex | Place::ToolIndex, _) => return Err(Unreadable::WrongType),
-            (Place::Piece(shape), Value::Text(text)) => {
-                let (field, output, changed) = (field(), String::new(), false);
-                let piece = Piece {
-                    shape,
-                    position,
-                    tool_position,
-                    field,
-                    span,
-                    text,
-                    output,
-                    changed,
-                };
-                seen.pieces.push(piece);
-            }
-            (Place::Envelope | Place::Model, Value::Text(text)) => {
-                let name = text.decode();
-                if is_name(&name) {
-                    seen.envelope.push((field(), span));
-                    if place == Place::Model && self.model.is_none() && !name.is_empty() {
-                        self.model = Some(name.into_owned());
-                    }
-                } else {
-                    self.scan
-                        .value(&self.masker, place, path, (span, text), &mut seen.edits);
-                }
-            }
-            (Place::Envelope, Value::Number(_)) => seen.envelope.push((field(), span)),
-            (place, Value::Text(text)) => {
-                if place == Place::Finish {
-                    seen.ended.push(position);
-                }
-                seen.more |= !(place == Place::Padding || text.is_empty());
-                self.scan
-                    .value(&self.masker, place, path, (span, text), &mut seen.edits);
-            }
-            (Place::Padding, _) => {}
-            (_, Value::Bool(_) | Value::Number(_)) => seen.more = true,
-        }
-        Ok(())
-    }
-
     /// Sends a piece through its channel.
     fn piece(&mut self, seen: &mut Seen<'_>, number: usize) -> Result<(), Unreadable> {
-        let Some(piece) = seen.pieces.get_mut(number) else {
+        let Some((choice, tool)) = seen.place(number) else {
             return Ok(());
         };
-        let choice = choice_number(&seen.choices, piece.position);
-        let tool = match piece.shape {
-            Shape::ToolCall => seen
-                .tools
-                .iter()
-                .find(|tool| (tool.0, tool.1) == (piece.position, piece.tool_position))
-                .map_or(piece.tool_position as u64, |tool| tool.2),
-            Shape::Delta | Shape::FunctionCall | Shape::Text => 0,
+        let Some(piece) = seen.pieces.get_mut(number) else {
+            return Ok(());
         };
         let found = self.channels.iter().position(|channel| {
             (channel.shape, channel.choice, channel.tool) == (piece.shape, choice, tool)
@@ -558,14 +432,14 @@ impl Stream {
                 Api::Chat => {
                     if number == 0 {
                         push_event(out, &self.envelope, |out| {
-                            chat::push_text(out, choice, text)
+                            chat::push_text(out, choice, text);
                         });
                     }
                     push_event(out, &self.envelope, |out| chat::push_end(out, choice));
                 }
                 Api::Completions => {
                     push_event(out, &self.envelope, |out| {
-                        completions::push_end(out, choice)
+                        completions::push_end(out, choice);
                     });
                 }
             }
@@ -592,7 +466,7 @@ impl Stream {
     /// Notes which choices there are and which have ended.
     fn keep_choices(&mut self, seen: &Seen<'_>) -> Result<(), Unreadable> {
         for position in 0..seen.positions {
-            let number = choice_number(&seen.choices, position);
+            let number = seen.choice(position);
             let ended = seen.ended.contains(&position);
             self.finished |= ended;
             let room = self.choices.len() < self.max_channels;
@@ -616,16 +490,20 @@ impl Stream {
         data: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<(), Unreadable> {
-        let mut data = data;
-        let replaced = data.is_some();
+        let before = out.len();
+        let mut replacement = data;
         for line in block.lines() {
             if line.data().is_none() {
-                self.line(&line, out)?;
-            } else if !replaced {
+                if let Err(error) = self.line(&line, out) {
+                    // Half an event would take in what is sent after it.
+                    out.truncate(before);
+                    return Err(error);
+                }
+            } else if data.is_none() {
                 out.extend_from_slice(line.text);
                 out.extend_from_slice(line.end);
-            } else if let Some(data) = data.take() {
-                for value in data.split(|byte| matches!(byte, b'\n' | b'\r')) {
+            } else if let Some(replacement) = replacement.take() {
+                for value in replacement.split(|byte| *byte == b'\n') {
                     out.extend_from_slice(b"data: ");
                     out.extend_from_slice(value);
                     out.extend_from_slice(if line.end.is_empty() { b"\n" } else { line.end });
@@ -644,27 +522,6 @@ impl Stream {
         out.extend_from_slice(line.end);
         Ok(())
     }
-}
-
-/// The number of the choice at a position.
-fn choice_number(choices: &[(usize, u64)], position: usize) -> u64 {
-    let numbered = choices.iter().find(|choice| choice.0 == position);
-    numbered.map_or(position as u64, |choice| choice.1)
-}
-
-/// Whether the value at the path is dropped, and not only as part of another.
-fn is_dropped_whole(api: Api, path: &Path<'_>) -> bool {
-    let steps = path.steps();
-    match steps.split_last() {
-        Some((Step::Key(_), parent)) => {
-            api.event_place(&steps) == Place::Dropped && api.event_place(parent) != Place::Dropped
-        }
-        Some((Step::Index(_), _)) | None => false,
-    }
-}
-
-fn index(number: &str) -> Result<u64, Unreadable> {
-    number.parse().map_err(|_| Unreadable::WrongType)
 }
 
 /// Appends an event with these root values and one choice.

@@ -167,7 +167,7 @@ fn sample(line_end: &str) -> Vec<u8> {
     ];
     let stream: String = events
         .iter()
-        .map(|event| format!("{}\n\n", event.trim_end()))
+        .flat_map(|event| [event.trim_end(), "\n\n"])
         .collect();
     stream.replace('\n', line_end).into_bytes()
 }
@@ -393,7 +393,9 @@ fn tokens_beside_the_text_are_dropped() {
 #[test]
 fn a_secret_over_many_events_is_masked_in_completions() {
     let mut stream = String::new();
-    for piece in ["x = '", &SECRET[..3], &SECRET[3..30], &SECRET[30..], "'"] {
+    let (head, tail) = SECRET.split_at(3);
+    let (middle, tail) = tail.split_at(27);
+    for piece in ["x = '", head, middle, tail, "'"] {
         stream += &chat_event(&format!(
             r#""text":{},"index":0,"finish_reason":null,"p":"aa""#,
             json!(piece)
@@ -455,6 +457,14 @@ fn events_that_cannot_be_read_end_the_stream() {
         mask.finish(&mut out);
         assert!(out.is_empty());
     }
+    // Not even the part of an event that could be read.
+    let mut mask = response(Api::Chat);
+    let mut out = Vec::new();
+    assert_eq!(
+        mask.push(b"data: {}\nid: \xff\n\n", &mut out),
+        Err(Unreadable::NotText)
+    );
+    assert!(out.is_empty());
     let mut mask = response(Api::Chat);
     assert_eq!(
         mask.push(b"data: \xff\n\n", &mut Vec::new()),
@@ -559,7 +569,7 @@ fn a_cut_event_is_dropped_but_held_text_is_not() {
 fn text() -> impl Strategy<Value = String> {
     let word = prop_oneof![
         4 => Just(SECRET.to_owned()),
-        1 => Just(SECRET[..39].to_owned()),
+        1 => Just(SECRET.split_at(39).0.to_owned()),
         1 => Just(format!("{SECRET}x")),
         1 => Just("ghp_".to_owned()),
         2 => "[a-z]{1,6}",
@@ -599,15 +609,13 @@ fn pieces(text: &str, cuts: &[prop::sample::Index], escape: bool) -> Vec<String>
         .windows(2)
         .map(|border| &units[border[0]..border[1]]);
     pieces
-        .map(|piece| match escape {
-            true => format!(
-                "\"{}\"",
-                piece
-                    .iter()
-                    .map(|unit| format!("\\u{unit:04X}"))
-                    .collect::<String>()
-            ),
-            false => json!(String::from_utf16(piece).unwrap()).to_string(),
+        .map(|piece| {
+            if escape {
+                let units: Vec<_> = piece.iter().map(|unit| format!("\\u{unit:04X}")).collect();
+                format!("\"{}\"", units.concat())
+            } else {
+                json!(String::from_utf16(piece).unwrap()).to_string()
+            }
         })
         .collect()
 }

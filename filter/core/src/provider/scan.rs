@@ -1,0 +1,199 @@
+//! Masks texts that stand on their own, and counts what was found and what was not looked at.
+
+use crate::json::{Edits, Path, Span, Step, Text};
+use crate::mask::{Finding, Masker};
+
+use super::{Limits, MAX_NAME_BYTES, Place, Placed, Unscanned, UnscannedReason};
+
+/// Shortest base64 that counts as a blob; a shorter one is masked as text.
+const MIN_BLOB_BYTES: usize = 128;
+
+/// Longest key that is not looked at if it is all letters; no detector wants so little.
+const MAX_PLAIN_KEY_BYTES: usize = 24;
+
+/// Longest shown name of a channel.
+pub(super) const MAX_CHANNEL_BYTES: usize = 120;
+
+/// Masks texts on their own and counts.
+#[derive(Default)]
+pub(super) struct Scan {
+    /// The first findings.
+    pub(super) findings: Vec<Placed>,
+    /// All findings.
+    pub(super) findings_count: u64,
+    pub(super) unscanned: Vec<Unscanned>,
+    /// Findings that have no place yet.
+    pub(super) fresh: Vec<Finding>,
+    max_findings: usize,
+}
+
+impl Scan {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            max_findings: limits.max_findings,
+            ..Self::default()
+        }
+    }
+
+    /// Masks a text as a whole; `None` if it stays.
+    pub(super) fn mask(
+        &mut self,
+        masker: &Masker,
+        text: &str,
+        channel: impl FnOnce() -> String,
+    ) -> Option<String> {
+        let masked = masker.mask(text, &mut self.fresh);
+        self.place(channel);
+        masked
+    }
+
+    /// Masks a string value by its place.
+    pub(super) fn value(
+        &mut self,
+        masker: &Masker,
+        place: Place,
+        path: &Path<'_>,
+        (span, text): (Span, Text<'_>),
+        edits: &mut Edits,
+    ) {
+        let text = text.decode();
+        let stays = match place {
+            Place::Name
+            | Place::Padding
+            | Place::Envelope
+            | Place::Model
+            | Place::ToolName
+            | Place::Finish => is_name(&text),
+            Place::Blob(reason) if is_blob(&text) => {
+                self.skip(reason, span.length());
+                true
+            }
+            Place::Text
+            | Place::Prompt
+            | Place::Piece(_)
+            | Place::Stream
+            | Place::List
+            | Place::Blob(_)
+            | Place::ChoiceIndex
+            | Place::ToolIndex
+            | Place::Dropped => false,
+        };
+        if !stays && let Some(masked) = self.mask(masker, &text, || channel_name(path)) {
+            edits.replace_text(span, &masked);
+        }
+    }
+
+    /// Masks a key; `path` is that of its object.
+    pub(super) fn key(
+        &mut self,
+        masker: &Masker,
+        path: &Path<'_>,
+        (span, key): (Span, Text<'_>),
+        edits: &mut Edits,
+    ) {
+        let key = key.decode();
+        let plain = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+        let plain = key.len() <= MAX_PLAIN_KEY_BYTES && key.bytes().all(plain);
+        if !plain && let Some(masked) = self.mask(masker, &key, || channel_name(path) + "(key)") {
+            edits.replace_text(span, &masked);
+        }
+    }
+
+    /// Files the fresh findings under their channel.
+    pub(super) fn place(&mut self, channel: impl FnOnce() -> String) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let channel = channel();
+        for finding in self.fresh.drain(..) {
+            self.findings_count += 1;
+            if self.findings.len() < self.max_findings {
+                self.findings.push(Placed {
+                    finding,
+                    channel: channel.clone(),
+                });
+            }
+        }
+    }
+
+    /// Counts something that is passed on without a look.
+    pub(super) fn skip(&mut self, reason: UnscannedReason, bytes: usize) {
+        let bytes = bytes as u64;
+        match self
+            .unscanned
+            .iter_mut()
+            .find(|unscanned| unscanned.reason == reason)
+        {
+            Some(unscanned) => {
+                unscanned.count += 1;
+                unscanned.bytes += bytes;
+            }
+            None => self.unscanned.push(Unscanned {
+                reason,
+                count: 1,
+                bytes,
+            }),
+        }
+    }
+}
+
+/// A path as shown in records: plain keys and indexes, other keys as `*`.
+pub(super) fn channel_name(path: &Path<'_>) -> String {
+    let mut name = String::new();
+    for step in path.iter() {
+        let before = name.len();
+        match step {
+            Step::Key(key) => {
+                if !name.is_empty() {
+                    name.push('.');
+                }
+                name.push_str(shown_key(key));
+            }
+            Step::Index(index) => {
+                name.push('[');
+                name.push_str(&index.to_string());
+                name.push(']');
+            }
+        }
+        if name.len() > MAX_CHANNEL_BYTES - "…(key)".len() {
+            name.truncate(before);
+            name.push('…');
+            break;
+        }
+    }
+    name
+}
+
+/// The key if it is a short plain word, else `*`.
+pub(super) fn shown_key(key: &str) -> &str {
+    let plain = key
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if plain && key.len() <= 24 { key } else { "*" }
+}
+
+/// Visible ASCII of at most [`MAX_NAME_BYTES`].
+pub(super) fn is_name(text: &str) -> bool {
+    text.len() <= MAX_NAME_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Long base64, or a data URL of it.
+fn is_blob(text: &str) -> bool {
+    pub(super) const MAX_TYPE_BYTES: usize = 64;
+    let payload = match text.strip_prefix("data:") {
+        Some(url) => match url.split_once(";base64,") {
+            Some((kind, payload)) if kind.len() <= MAX_TYPE_BYTES && is_name(kind) => payload,
+            _ => return false,
+        },
+        None => text,
+    };
+    payload.len() >= MIN_BLOB_BYTES
+        && payload.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=' | b'.')
+        })
+}
+
+/// Whether a text would be taken for JSON, well-formed or not.
+pub(super) fn looks_like_json(text: &[u8]) -> bool {
+    matches!(text.trim_ascii_start().first(), Some(b'{' | b'[' | b'"'))
+}
