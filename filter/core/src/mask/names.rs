@@ -1,9 +1,9 @@
 //! Reads key names: which of them announce a secret.
 
 /// Words of which every key name contains one; the search runs over all text for these only.
-pub(super) const ANCHORS: [&str; 17] = [
+pub(super) const ANCHORS: [&str; 16] = [
     "pass",
-    "pwd",
+    "pw",
     "secret",
     "token",
     "key",
@@ -16,7 +16,6 @@ pub(super) const ANCHORS: [&str; 17] = [
     "sessid",
     "sessionid",
     "passwort",
-    "_pw",
     "cred",
     "psk",
 ];
