@@ -587,7 +587,7 @@ impl fmt::Debug for Catalog {
         formatter
             .debug_struct("Catalog")
             .field("detectors", &self.detectors.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

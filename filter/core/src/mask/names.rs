@@ -24,10 +24,12 @@ pub(super) const ANCHORS: [&str; 16] = [
 pub(super) const LONGEST: usize = 64;
 
 /// Words that deny, wherever they stand in the name.
-const DENIED: [&str; 47] = [
+const DENIED: [&str; 49] = [
     "public",
     "publishable",
     "csrf",
+    "authenticity",
+    "verification",
     "xsrf",
     "next",
     "page",

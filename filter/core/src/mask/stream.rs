@@ -385,6 +385,7 @@ impl TextMask {
                             && rest.len() >= prefix.len() + LEAST_CUT
                             && rest.starts_with(prefix)
                             && proof_holds(check, rest, prefix.len())
+                            && proof_holds(Check::Plain, rest, prefix.len())
                     }
                     _ => false,
                 })
@@ -529,11 +530,13 @@ impl TextMask {
         };
         if let Some(end) = end {
             let value = run.text.get(self.at..end).unwrap_or_default();
+            let is_short = value.ends_with("..");
             let value = value.trim_end_matches(['.', ':']);
-            let is_secret = match armed.gap {
-                Gap::AwsPair => aws_secret_holds(value),
-                _ => value_holds(armed.grade, value, false, strict),
-            };
+            let is_secret = !is_short
+                && match armed.gap {
+                    Gap::AwsPair => aws_secret_holds(value),
+                    _ => value_holds(armed.grade, value, false, strict),
+                };
             if is_secret {
                 self.begin(run, armed.detector, Tail::Exact, self.at + value.len());
                 return Verdict::Moved;
@@ -973,6 +976,7 @@ fn class(byte: u8) -> u8 {
     CLASSES.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const fn classes() -> [u8; 256] {
     let mut classes = [0; 256];
     let mut byte = 0_u8;
@@ -988,10 +992,7 @@ const fn classes() -> [u8; 256] {
 }
 
 fn is_opening(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'"' | b'\'' | b'`' | b'=' | b':' | b'(' | b'>' | b',' | b'['
-    )
+    matches!(byte, b'"' | b'\'' | b'`' | b'=' | b':' | b'(' | b'>' | b'[')
 }
 
 fn is_base64(byte: u8) -> bool {
