@@ -129,7 +129,10 @@ static STRUCTURES: [Detector; 17] = [
     Detector {
         name: "aws-secret-access-key-pair",
         rule: Rule::AwsPair,
-        examples: &[],
+        examples: &[concat!(
+            "(\"MASKED_AWS_ACCESS_KEY_ID_ABCDEFGHIJKLMNOP\", \"",
+            "«tYX25GTMPi1eRpqrW6s/F1xLASxqtQyavLoxubUF»\")"
+        )],
         counter_examples: &[],
     },
     Detector {
@@ -448,6 +451,8 @@ pub(super) struct Tokens {
 pub(super) struct Pattern {
     pub(super) dfa: DFA<Vec<u32>>,
     pub(super) start: StateID,
+    /// Pairs of bytes with which a match can begin: one bit each, so that most words cost one look.
+    pairs: Vec<u64>,
 }
 
 /// What a PEM block goes on with; numbers of its first patterns; the other is a header line.
@@ -563,11 +568,11 @@ impl Catalog {
             })
     }
 
-    /// Whether a placeholder of this kind can be ours.
-    pub(super) fn is_kind(&self, kind: &[u8]) -> bool {
+    /// The detector whose placeholders are of this kind.
+    pub(super) fn detector_of(&self, kind: &[u8]) -> Option<usize> {
         self.detectors
             .iter()
-            .any(|entry| entry.kind.as_bytes() == kind)
+            .position(|entry| entry.kind.as_bytes() == kind)
     }
 }
 
@@ -582,7 +587,7 @@ impl fmt::Debug for Catalog {
         formatter
             .debug_struct("Catalog")
             .field("detectors", &self.detectors.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -606,8 +611,34 @@ impl Pattern {
         let start = dfa
             .start_state(&start::Config::new().anchored(Anchored::Yes))
             .unwrap_or_default();
-        Self { dfa, start }
+        let mut pairs = vec![0_u64; 1 << 10];
+        for first in 0..=u8::MAX {
+            let state = dfa.next_state(start, first);
+            for second in 0..=u8::MAX {
+                let (word, bit) = pair(first, second);
+                if !dfa.is_dead_state(dfa.next_state(state, second))
+                    && let Some(word) = pairs.get_mut(word)
+                {
+                    *word |= bit;
+                }
+            }
+        }
+        Self { dfa, start, pairs }
     }
+
+    /// Whether a match can begin with these two bytes.
+    pub(super) fn may_begin(&self, first: u8, second: u8) -> bool {
+        let (word, bit) = pair(first, second);
+        self.pairs.get(word).is_some_and(|word| word & bit != 0)
+    }
+}
+
+/// Word and bit of a pair of bytes.
+fn pair(first: u8, second: u8) -> (usize, u64) {
+    (
+        usize::from(first) << 2 | usize::from(second >> 6),
+        1 << (second & 63),
+    )
 }
 
 fn literals() -> Literals {

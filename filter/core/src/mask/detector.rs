@@ -48,7 +48,7 @@ pub(super) enum Rule {
 pub(super) enum Start {
     /// Anything but a letter, digit or underscore.
     Word,
-    /// A quote, `=`, `:`, `(`, `>` or `,`. For tokens known by their middle or end only: they look
+    /// A quote, `=`, `:`, `(`, `[` or `>`. For tokens known by their middle or end only: they look
     /// like any word until then, and no word of prose shall wait for that.
     Opening,
 }

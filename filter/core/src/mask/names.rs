@@ -1,9 +1,9 @@
 //! Reads key names: which of them announce a secret.
 
 /// Words of which every key name contains one; the search runs over all text for these only.
-pub(super) const ANCHORS: [&str; 17] = [
+pub(super) const ANCHORS: [&str; 16] = [
     "pass",
-    "pwd",
+    "pw",
     "secret",
     "token",
     "key",
@@ -16,7 +16,6 @@ pub(super) const ANCHORS: [&str; 17] = [
     "sessid",
     "sessionid",
     "passwort",
-    "_pw",
     "cred",
     "psk",
 ];
@@ -25,10 +24,12 @@ pub(super) const ANCHORS: [&str; 17] = [
 pub(super) const LONGEST: usize = 64;
 
 /// Words that deny, wherever they stand in the name.
-const DENIED: [&str; 47] = [
+const DENIED: [&str; 49] = [
     "public",
     "publishable",
     "csrf",
+    "authenticity",
+    "verification",
     "xsrf",
     "next",
     "page",

@@ -15,8 +15,8 @@ use sha2::Sha256;
 
 /// How every placeholder begins.
 pub(super) const PREFIX: &str = "MASKED_";
-/// Characters behind the kind.
-const DIGEST_CHARACTERS: usize = 16;
+/// Length of the end of a placeholder: `_` and the digest.
+pub(super) const DIGEST_LENGTH: usize = 17;
 const PLACEHOLDER_BYTES: usize = 10;
 const FINGERPRINT_BYTES: usize = 12;
 
@@ -156,7 +156,7 @@ pub(super) fn look(text: &[u8], is_final: bool, is_kind: impl Fn(&[u8]) -> bool)
         return Look::Not;
     }
     let body = text.get(prefix.len()..length).unwrap_or_default();
-    let Some(kind_length) = body.len().checked_sub(DIGEST_CHARACTERS + 1) else {
+    let Some(kind_length) = body.len().checked_sub(DIGEST_LENGTH) else {
         return Look::Not;
     };
     let (kind, digest) = body.split_at_checked(kind_length).unwrap_or_default();

@@ -20,7 +20,7 @@ use super::catalog::{Catalog, Pattern, pem};
 use super::detector::{Check, Grade, Rule, Start, Tail};
 use super::gap::{Gap, Next};
 use super::names::Name;
-use super::placeholder::{Look, Seal, look};
+use super::placeholder::{DIGEST_LENGTH, Look, PREFIX, Seal, look};
 use super::validate::{aws_secret_holds, proof_holds, url_password_holds, value_holds};
 use super::{Finding, Masker};
 
@@ -150,6 +150,12 @@ impl TextMask {
         self.text.len().saturating_sub(self.at)
     }
 
+    /// Bytes of memory behind the text.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.text.capacity()
+    }
+
     /// Drops decided text that nothing looks back at.
     fn forget(&mut self) {
         let keep = self
@@ -224,6 +230,11 @@ impl TextMask {
                 self.arm_url(catalog);
             }
             self.at += 1;
+            if self.armed.is_none() {
+                // nothing starts at a space
+                let rest = bytes.get(self.at..).unwrap_or_default();
+                self.at += rest.iter().take_while(|byte| **byte == b' ').count();
+            }
             return;
         }
         if self.name.is_none() {
@@ -239,14 +250,24 @@ impl TextMask {
             .start_state(aho_corasick::Anchored::No)
             .unwrap_or_default();
         let mut state = self.literals.unwrap_or(start);
+        let mut is_anchored = self.is_anchored;
+        let mut length = 0;
+        // a token may start behind an escape: `\nghp_…`, `%20ghp_…`
+        let limit = match self.behind(bytes) {
+            Some([b'\\', ..] | [_, b'%', _]) => 1,
+            Some([b'%', ..]) => 2,
+            _ => usize::MAX,
+        };
         for &byte in bytes.get(self.at..).unwrap_or_default() {
-            if !is_word(byte) {
+            if !is_word(byte) || length == limit {
                 break;
             }
             state = automaton.next_state(aho_corasick::Anchored::No, state, byte);
-            self.is_anchored |= automaton.is_special(state) && automaton.is_match(state);
-            self.at += 1;
+            is_anchored |= automaton.is_match(state);
+            length += 1;
         }
+        self.at += length;
+        self.is_anchored = is_anchored;
         self.literals = Some(state);
     }
 
@@ -283,11 +304,16 @@ impl TextMask {
         let rest = run.text.as_bytes().get(self.at..).unwrap_or_default();
         if byte == b'M' {
             match look(rest, run.is_final, |kind| {
-                run.masker.catalog().is_kind(kind)
+                run.masker.catalog().detector_of(kind).is_some()
             }) {
                 Look::Is(length) => {
+                    let kind = rest
+                        .get(PREFIX.len()..length - DIGEST_LENGTH)
+                        .unwrap_or_default();
+                    let catalog = run.masker.catalog();
+                    let detector = catalog.detector_of(kind);
                     self.at += length;
-                    self.forget_context(None);
+                    self.forget_context(catalog, detector);
                     return Verdict::Moved;
                 }
                 Look::More => return Verdict::Hold,
@@ -308,6 +334,11 @@ impl TextMask {
     fn attempt(&mut self, run: &mut Run<'_>, start: Start) -> Verdict {
         let catalog = run.masker.catalog();
         let tokens = catalog.tokens(start);
+        if let Some([first, second, ..]) = run.text.as_bytes().get(self.at..)
+            && !tokens.pattern.may_begin(*first, *second)
+        {
+            return Verdict::Pass;
+        }
         let (found, is_cut) = match look_for(&tokens.pattern, run, self.at, TOKEN_CAP) {
             Seen::More => return Verdict::Hold,
             Seen::Matches { found, is_cut } => (found, is_cut),
@@ -354,6 +385,7 @@ impl TextMask {
                             && rest.len() >= prefix.len() + LEAST_CUT
                             && rest.starts_with(prefix)
                             && proof_holds(check, rest, prefix.len())
+                            && proof_holds(Check::Plain, rest, prefix.len())
                     }
                     _ => false,
                 })
@@ -498,11 +530,13 @@ impl TextMask {
         };
         if let Some(end) = end {
             let value = run.text.get(self.at..end).unwrap_or_default();
+            let is_short = value.ends_with("..");
             let value = value.trim_end_matches(['.', ':']);
-            let is_secret = match armed.gap {
-                Gap::AwsPair => aws_secret_holds(value),
-                _ => value_holds(armed.grade, value, false, strict),
-            };
+            let is_secret = !is_short
+                && match armed.gap {
+                    Gap::AwsPair => aws_secret_holds(value),
+                    _ => value_holds(armed.grade, value, false, strict),
+                };
             if is_secret {
                 self.begin(run, armed.detector, Tail::Exact, self.at + value.len());
                 return Verdict::Moved;
@@ -684,21 +718,21 @@ impl TextMask {
                 fingerprint,
             });
         }
-        let catalog = run.masker.catalog();
-        let pair = (detector == catalog.aws_id()).then_some(catalog.aws_pair());
-        self.forget_context(pair);
+        self.forget_context(run.masker.catalog(), Some(detector));
     }
 
-    /// Makes the present place a new beginning: what is behind it was masked.
-    fn forget_context(&mut self, pair: Option<usize>) {
+    /// Makes the present place a new beginning: a value of this detector is behind it, masked now
+    /// or before.
+    fn forget_context(&mut self, catalog: &Catalog, detector: Option<usize>) {
         let since = self.offset();
         self.floor = since;
         self.literals = None;
         self.is_anchored = false;
         self.name = None;
         self.pending = None;
-        self.armed = pair.map(|detector| Armed {
-            detector,
+        let is_id = detector == Some(catalog.aws_id());
+        self.armed = is_id.then_some(Armed {
+            detector: catalog.aws_pair(),
             grade: Grade::Generated,
             gap: Gap::AwsPair,
             since,
@@ -885,13 +919,24 @@ fn first_line(proof: &str) -> &str {
 /// The base64 in a line, without what surrounds it.
 fn base64_of(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());
+    let mut before = ' ';
     let mut characters = line.chars().peekable();
     while let Some(character) = characters.next() {
         if character == '\\' {
             characters.next_if(|next| matches!(next, 'n' | 'r' | 't'));
-        } else if character.is_ascii_alphanumeric() || matches!(character, '+' | '/' | '=') {
+        }
+        // a plus between strings joins them
+        let mut is_inside = || {
+            before.is_ascii_alphanumeric()
+                || characters.peek().is_some_and(char::is_ascii_alphanumeric)
+        };
+        if character.is_ascii_alphanumeric()
+            || matches!(character, '/' | '=')
+            || character == '+' && is_inside()
+        {
             plain.push(character);
         }
+        before = character;
     }
     plain
 }
@@ -915,19 +960,39 @@ fn percent_decoded(value: &str) -> Vec<u8> {
 }
 
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
+    class(byte) & WORD != 0
 }
 
 /// Characters of a key name in its dotted and dashed forms.
 fn is_name(byte: u8) -> bool {
-    is_word(byte) || matches!(byte, b'-' | b'.')
+    class(byte) & NAME != 0
+}
+
+const WORD: u8 = 1;
+const NAME: u8 = 2;
+
+fn class(byte: u8) -> u8 {
+    const CLASSES: [u8; 256] = classes();
+    CLASSES.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() || byte == b'_' {
+            classes[byte as usize] = WORD | NAME;
+        } else if byte == b'-' || byte == b'.' {
+            classes[byte as usize] = NAME;
+        }
+        byte += 1;
+    }
+    classes
 }
 
 fn is_opening(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'"' | b'\'' | b'`' | b'=' | b':' | b'(' | b'>' | b',' | b'['
-    )
+    matches!(byte, b'"' | b'\'' | b'`' | b'=' | b':' | b'(' | b'>' | b'[')
 }
 
 fn is_base64(byte: u8) -> bool {

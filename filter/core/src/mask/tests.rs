@@ -1,30 +1,14 @@
+#![expect(clippy::string_slice, reason = "a slip fails the test")]
+
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
 use super::*;
-
-fn masker() -> Masker {
-    let keys = MaskKeys {
-        fingerprint_key_id: "k1".to_owned(),
-        fingerprint_key: b"fingerprints".to_vec(),
-        placeholder_key: b"placeholders".to_vec(),
-    };
-    thread_local!(static CATALOG: Rc<Catalog> = Rc::new(Catalog::new()));
-    Masker::new(CATALOG.with(Rc::clone), &keys, "acme", "mia")
-}
-
-fn mask(text: &str) -> (String, Vec<Finding>) {
-    let mut findings = Vec::new();
-    let out = masker().mask(text, &mut findings);
-    (out.unwrap_or_else(|| text.to_owned()), findings)
-}
 
 #[test]
 fn every_example_is_found_and_no_counter_example() {
     let mut wrong = Vec::new();
-    for entry in (0..)
-        .map_while(|at| masker().catalog().entry(at).map(|_| at))
-        .collect::<Vec<_>>()
-    {
-        let masker = masker();
-        let detector = masker.catalog().entry(entry).unwrap().detector;
+    for detector in detectors() {
         for example in detector.examples {
             let (text, start, end) = unmarked(example);
             let (_, findings) = mask(&text);
@@ -53,6 +37,433 @@ fn every_example_is_found_and_no_counter_example() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn every_detector_has_an_example_and_a_name_of_its_own() {
+    let mut names = std::collections::BTreeSet::new();
+    for detector in detectors() {
+        let name = detector.name;
+        assert!(names.insert(name), "{name} stands twice");
+        assert!(name.len() <= 40, "{name} is too long for a placeholder");
+        assert!(
+            name.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'),
+            "{name}"
+        );
+        assert!(!detector.examples.is_empty(), "{name} has no example");
+    }
+    assert!(names.len() >= 170, "{} detectors", names.len());
+}
+
+#[test]
+fn every_key_name_contains_an_anchor() {
+    for detector in detectors() {
+        let detector::Rule::Named { names: ends, .. } = detector.rule else {
+            continue;
+        };
+        for end in ends {
+            assert!(
+                names::ANCHORS.iter().any(|anchor| end.contains(anchor)),
+                "{end}"
+            );
+        }
+    }
+}
+
+#[test]
+fn placeholders_are_the_same_for_one_person_and_differ_between_persons() {
+    let text = concat!("a ghp", "_jIUnA23PAKkQWF0oNemVaEORxEfzuZNoiXXk b");
+    let (mine, _) = mask(text);
+    assert_eq!(mine, mask(text).0);
+    let theirs = person("bo").mask(text, &mut Vec::new()).unwrap();
+    assert_ne!(mine, theirs);
+    let placeholder = mine
+        .strip_prefix("a MASKED_GITHUB_PAT_")
+        .unwrap()
+        .strip_suffix(" b")
+        .unwrap();
+    assert_eq!(placeholder.len(), 16);
+    assert!(
+        placeholder
+            .bytes()
+            .all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7'))
+    );
+}
+
+#[test]
+fn deployment_and_person_cannot_be_shifted_into_each_other() {
+    let text = concat!("a ghp", "_jIUnA23PAKkQWF0oNemVaEORxEfzuZNoiXXk b");
+    let catalog = Rc::new(Catalog::new());
+    let masked = |deployment, person| {
+        Masker::new(Rc::clone(&catalog), &keys(), deployment, person).mask(text, &mut Vec::new())
+    };
+    assert_ne!(masked("acme", "mia"), masked("acmem", "ia"));
+}
+
+#[test]
+fn fingerprints_depend_on_their_own_key_only() {
+    let text = concat!("DB_PASSWORD = \"", "hunter2-Xq\"");
+    let catalog = Rc::new(Catalog::new());
+    let masked = |keys: &MaskKeys, who| {
+        let mut findings = Vec::new();
+        let out = Masker::new(Rc::clone(&catalog), keys, "acme", who).mask(text, &mut findings);
+        (out.unwrap(), findings.remove(0).fingerprint)
+    };
+    let (out, fingerprint) = masked(&keys(), "mia");
+    assert_eq!(fingerprint, masked(&keys(), "bo").1);
+    let (same_out, other) = masked(
+        &MaskKeys {
+            fingerprint_key: b"other".to_vec(),
+            ..keys()
+        },
+        "mia",
+    );
+    assert_eq!(out, same_out);
+    assert_ne!(fingerprint, other);
+    let (id, base32) = fingerprint.split_once(':').unwrap();
+    assert_eq!((id, base32.len()), ("k1", 20));
+    let (other_out, same) = masked(
+        &MaskKeys {
+            placeholder_key: b"other".to_vec(),
+            ..keys()
+        },
+        "mia",
+    );
+    assert_ne!(out, other_out);
+    assert_eq!(fingerprint, same);
+}
+
+#[test]
+fn one_key_has_one_fingerprint_in_every_shape_of_its_block() {
+    let body = [
+        "MIIBVgIBADANBgkqhkiG9w0BAQEFQ2xhc3NpY2FsTXVzaWNJc0dyZWF0",
+        "c3Npbm5FbmQ=",
+    ];
+    let shapes = ["\n", "\\n", "\\\\n", "\n    ", "\\n\" +\n  \"", "\r\n"];
+    let fingerprints: std::collections::BTreeSet<_> = shapes
+        .iter()
+        .map(|gap| {
+            let [first, last] = body;
+            let begin = concat!("-----BEGIN ", "PRIVATE KEY-----");
+            let text = format!("k {begin}{gap}{first}{gap}{last}{gap}-----END PRIVATE KEY----- e");
+            let (out, findings) = mask(&text);
+            assert_eq!(findings.len(), 1, "{text}");
+            assert!(out.ends_with(" e") && out.len() < 60, "{out}");
+            findings[0].fingerprint.clone()
+        })
+        .collect();
+    assert_eq!(fingerprints.len(), 1);
+}
+
+#[test]
+fn block_without_end_takes_no_prose() {
+    let begin = concat!("-----BEGIN ", "PRIVATE KEY-----");
+    let text = format!(
+        "{begin}\nMIIBVgIBADANBgkqhkiG9w0BAQEF\nMIIBVgIBADANBgkqhkiG9w0BAQEF\nThis is prose.\n"
+    );
+    assert!(mask(&text).0.ends_with("\nThis is prose.\n"));
+}
+
+#[test]
+fn text_cut_off_in_a_token_is_masked() {
+    for cut in [
+        concat!("x ghp", "_jIUnA23PA"),
+        concat!("x sk-ant", "-api03-q7Zk2LmX9v"),
+    ] {
+        assert_eq!(mask(cut).1.len(), 1, "{cut}");
+        assert_eq!(mask(&format!("{cut} ")).1.len(), 0, "{cut}");
+    }
+    assert_eq!(mask("x ghp_jIUn").1.len(), 0);
+}
+
+#[test]
+fn secret_key_behind_its_id_is_masked() {
+    let text = concat!(
+        "new Credentials(\"AKIA",
+        "BJ6R5MDZ3IDV7PNW\", \"tYX25GTMPi1eRpqr",
+        "W6s/F1xLASxqtQyavLoxubUF\")"
+    );
+    let (out, findings) = mask(text);
+    let detectors: Vec<_> = findings.iter().map(|f| f.detector).collect();
+    assert_eq!(
+        detectors,
+        ["aws-access-key-id", "aws-secret-access-key-pair"]
+    );
+    assert!(out.starts_with("new Credentials(\"MASKED_AWS_ACCESS_KEY_ID_"));
+}
+
+#[test]
+fn nothing_is_held_behind_a_delimiter_of_prose_or_code() {
+    let masker = masker();
+    let text = "The quick brown fox: let x = compute(a, b); // https://example.org/a?b=c\n\"ok\" ";
+    let mut mask = TextMask::new();
+    let mut out = String::new();
+    for (at, character) in text.char_indices() {
+        mask.push(&masker, &character.to_string(), &mut out, &mut Vec::new());
+        if matches!(character, ' ' | ';' | ',' | ')' | '\n' | '"') {
+            assert_eq!(mask.held(), 0, "{}", &text[..at]);
+        }
+    }
+    assert_eq!(out, text);
+}
+
+#[test]
+fn open_ends_are_not_held() {
+    let masker = masker();
+    let (mut mask, mut out, mut findings) = (TextMask::new(), String::new(), Vec::new());
+    mask.push(
+        &masker,
+        concat!("x ghp", "_jIUnA23PAKkQWF0oNemVaEORxEfzuZNoiXXk"),
+        &mut out,
+        &mut findings,
+    );
+    for _ in 0..1000 {
+        mask.push(&masker, "abcdefgh", &mut out, &mut findings);
+        assert_eq!((mask.held(), out.as_str()), (0, "x "));
+    }
+    mask.finish(&masker, &mut out, &mut findings);
+    assert_eq!(findings[0].length, 8040);
+}
+
+#[test]
+fn big_hostile_texts_are_read_in_linear_time_and_bounded_memory() {
+    const SIZE: usize = 1 << 20;
+    for part in [
+        "eyJ",
+        "a",
+        "\"",
+        "eyJ-",
+        "-----BEGIN PRIVATE KEY-----",
+        "password=",
+        "password=\"",
+        "://",
+        "://a:",
+        "\n",
+        "MASKED_",
+        "glpat-",
+        "key: ",
+        "\\",
+        "é",
+        "-----BEGIN PRIVATE KEY-----\nMIIBVgIBADANBgkqhkiG9w0\n",
+        "https://hooks.slack.com/",
+        "AKIA",
+        "token \\\"",
+        "a-",
+        "password=\\",
+    ] {
+        let text = part.repeat(SIZE / part.len());
+        let (out, _) = mask(&text);
+        assert!(out.len() <= text.len() * 3, "{part}");
+        let masker = masker();
+        let (mut mask, mut out, mut findings) = (TextMask::new(), String::new(), Vec::new());
+        for character in text.chars().take(20_000) {
+            let mut piece = [0; 4];
+            mask.push(
+                &masker,
+                character.encode_utf8(&mut piece),
+                &mut out,
+                &mut findings,
+            );
+            assert!(mask.held() <= 1024, "{part} holds {}", mask.held());
+            assert!(mask.capacity() < 64 * 1024, "{part}");
+        }
+    }
+}
+
+#[test]
+fn nothing_secret_is_printed() {
+    let masker = masker();
+    let mut mask = TextMask::new();
+    mask.push(
+        &masker,
+        concat!("x ghp", "_jIUnA23PA"),
+        &mut String::new(),
+        &mut Vec::new(),
+    );
+    let printed = format!("{mask:?} {masker:?} {:?}", keys());
+    assert!(
+        !printed.contains("jIUn") && !printed.contains("[102, 105"),
+        "{printed}"
+    );
+    assert!(
+        !printed.contains("fingerprint_key:") && !printed.contains("placeholder_key"),
+        "{printed}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_cut_gives_the_same_text(text in text(), cuts in prop::collection::vec(any::<Index>(), 0..12)) {
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| boundary(&text, *cut)).collect();
+        cuts.push(0);
+        cuts.push(text.len());
+        cuts.sort_unstable();
+        let pieces = cuts.windows(2).map(|cut| &text[cut[0]..cut[1]]);
+        prop_assert_eq!(in_pieces(pieces), mask(&text));
+    }
+
+    #[test]
+    fn single_characters_give_the_same_text(text in text()) {
+        let pieces = text.char_indices().map(|(at, character)| &text[at..at + character.len_utf8()]);
+        prop_assert_eq!(in_pieces(pieces), mask(&text));
+    }
+
+    #[test]
+    fn bytes_outside_findings_stay(text in text()) {
+        let (out, findings) = mask(&text);
+        let mut rest = out.as_str();
+        let mut at = 0;
+        for finding in &findings {
+            let start = usize::try_from(finding.offset).unwrap();
+            prop_assert!(start >= at && finding.length > 0);
+            rest = rest.strip_prefix(&text[at..start]).expect("text before a finding");
+            let kind = finding.detector.to_ascii_uppercase().replace('-', "_");
+            rest = rest.strip_prefix(&format!("MASKED_{kind}_")).expect("a placeholder");
+            rest = &rest[16..];
+            at = start + usize::try_from(finding.length).unwrap();
+        }
+        prop_assert_eq!(rest, &text[at..]);
+    }
+
+    #[test]
+    fn masked_text_has_no_findings(text in text()) {
+        let (out, _) = mask(&text);
+        let (again, findings) = mask(&out);
+        prop_assert_eq!((again, findings), (out, Vec::new()));
+    }
+
+    #[test]
+    fn every_cut_in_two_gives_the_same_text(text in short_text()) {
+        let whole = mask(&text);
+        for (at, _) in text.char_indices() {
+            let (left, right) = text.split_at(at);
+            prop_assert_eq!(&in_pieces([left, right].into_iter()), &whole, "cut at {}", at);
+        }
+    }
+}
+
+/// Masks a text in pieces and checks what is held on the way.
+fn in_pieces<'a>(pieces: impl Iterator<Item = &'a str>) -> (String, Vec<Finding>) {
+    let masker = masker();
+    let (mut mask, mut out, mut findings) = (TextMask::new(), String::new(), Vec::new());
+    for piece in pieces {
+        mask.push(&masker, piece, &mut out, &mut findings);
+        assert!(mask.held() <= 1024, "holds {}", mask.held());
+    }
+    mask.finish(&masker, &mut out, &mut findings);
+    assert_eq!(mask.held(), 0);
+    (out, findings)
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop::collection::vec(fragment(), 0..14).prop_map(|parts| parts.concat())
+}
+
+fn short_text() -> impl Strategy<Value = String> {
+    prop::collection::vec(fragment(), 0..5).prop_map(|parts| parts.concat())
+}
+
+/// Secrets, near misses, and what stands around them.
+fn fragment() -> impl Strategy<Value = String> {
+    let examples: Vec<String> = detectors()
+        .flat_map(|d| d.examples.iter().map(|e| unmarked(e).0))
+        .collect();
+    let values: Vec<String> = detectors()
+        .flat_map(|d| d.examples.iter().map(|e| unmarked(e)))
+        .map(|(text, start, end)| text[start..end].to_owned())
+        .collect();
+    let misses: Vec<String> = detectors()
+        .flat_map(|d| d.counter_examples.iter().map(|e| (*e).to_owned()))
+        .collect();
+    let cut = (select(values.clone()), any::<Index>())
+        .prop_map(|(value, cut)| value[..boundary(&value, cut)].to_owned());
+    let pieces = [
+        " ",
+        "\n",
+        "\t",
+        "\"",
+        "'",
+        "`",
+        "\\",
+        "\\n",
+        "\\\"",
+        "=",
+        ": ",
+        ":",
+        ", ",
+        ";",
+        "&",
+        "(",
+        ")",
+        "{",
+        "}",
+        "<",
+        ">",
+        "@",
+        "/",
+        "://",
+        "-",
+        "--",
+        ".",
+        "_",
+        "%",
+        "+",
+        "$",
+        "${",
+        "password",
+        "token",
+        "api_key",
+        "secret = \"",
+        "password: ",
+        "DB_PASSWORD=",
+        "Authorization: ",
+        "Bearer ",
+        "Basic ",
+        "https://",
+        "postgres://user:",
+        "value",
+        "default = ",
+        "MASKED_",
+        "MASKED_PASSWORD_",
+        "MASKED_PASSWORD_ABCDEFGHIJKLMNOP",
+        "-----BEGIN ",
+        "-----END ",
+        "PRIVATE KEY-----",
+        "eyJ",
+        "ghp_",
+        "AKIA",
+        "\u{0}",
+        "é",
+        "🦀",
+        "\u{fffd}",
+        "The quick brown fox ",
+        "let x = compute(a, b);\n",
+        "was ",
+        "string = ",
+        "auth",
+        "\r\n",
+        "%20",
+        "basic",
+        "=>",
+        "hunter2-Xq",
+        "==",
+    ];
+    prop_oneof![
+        3 => select(values),
+        2 => select(examples),
+        1 => select(misses),
+        2 => cut,
+        6 => select(pieces.map(str::to_owned).to_vec()),
+        1 => "[ -~]{0,12}",
+        1 => "[A-Za-z0-9]{1,48}",
+        1 => "\\PC{0,6}",
+    ]
+}
+
+/// The character boundary at or before an index.
+fn boundary(text: &str, index: Index) -> usize {
+    text.floor_char_boundary(index.index(text.len() + 1))
+}
+
 /// An example without its marks, and where its value is.
 fn unmarked(example: &str) -> (String, usize, usize) {
     match example.split_once('«') {
@@ -65,5 +476,37 @@ fn unmarked(example: &str) -> (String, usize, usize) {
                 before.len() + value.len(),
             )
         }
+    }
+}
+
+fn detectors() -> impl Iterator<Item = &'static detector::Detector> {
+    let catalog = catalog();
+    (0..).map_while(move |at| catalog.entry(at).map(|entry| entry.detector))
+}
+
+fn mask(text: &str) -> (String, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let out = masker().mask(text, &mut findings);
+    (out.unwrap_or_else(|| text.to_owned()), findings)
+}
+
+fn masker() -> Masker {
+    person("mia")
+}
+
+fn person(name: &str) -> Masker {
+    Masker::new(catalog(), &keys(), "acme", name)
+}
+
+fn catalog() -> Rc<Catalog> {
+    thread_local!(static CATALOG: Rc<Catalog> = Rc::new(Catalog::new()));
+    CATALOG.with(Rc::clone)
+}
+
+fn keys() -> MaskKeys {
+    MaskKeys {
+        fingerprint_key_id: "k1".to_owned(),
+        fingerprint_key: b"fingerprints".to_vec(),
+        placeholder_key: b"placeholders".to_vec(),
     }
 }

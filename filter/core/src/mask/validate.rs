@@ -84,8 +84,10 @@ fn is_password(value: &str, quoted: bool, strict: bool) -> bool {
     }
     let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    // labels end like this: `Password:*`, `Wrong password!`
+    let closing = |c: char| matches!(c, '.' | ':' | '?' | '*' | ',') || c == '!' && digits == 0;
     let special = value
-        .trim_end_matches(['.', ':', '?', '!', '*', ','])
+        .trim_end_matches(closing)
         .bytes()
         .filter(|b| !b.is_ascii_alphanumeric() && !matches!(b, b'_' | b'-' | b'.' | b'/' | b':'))
         .count();
@@ -172,6 +174,7 @@ fn is_wordy(value: &str) -> bool {
     let mut letters = 0_usize;
     let mut strange = 0_usize;
     let mut digits = 0_usize;
+    let mut groups = 0_usize;
     let mut hump = 0_usize;
     let mut consonants = 0_usize;
     let mut worst = 0_usize;
@@ -204,13 +207,17 @@ fn is_wordy(value: &str) -> bool {
             }
         } else if byte.is_ascii_digit() {
             digits += 1;
+            groups += usize::from(!before.is_ascii_digit());
         }
         before = byte;
     }
     if humps == 0 {
         return false;
     }
-    digits * 5 <= digits + letters && letters * 2 >= humps * 7 && strange * 10 <= humps
+    groups * 10 <= value.len() + 5
+        && digits * 5 <= digits + letters
+        && letters * 2 >= humps * 7
+        && strange * 10 <= humps
 }
 
 /// Filled in to show a form, or a word that says so: `xxxx`, `test`, `none`.
@@ -264,7 +271,7 @@ const LONG_WORDS: [&str; 16] = [
     "yoursecret",
     "yourpassword",
     "goes_here",
-    "xxxxx",
+    "xxxx",
 ];
 const SHORT_WORDS: [&str; 19] = [
     "your",
@@ -298,11 +305,14 @@ fn is_published(value: &str) -> bool {
 fn is_reference(value: &str) -> bool {
     let bytes = value.as_bytes();
     if [
-        "${", "$(", "{{", "}}", "<%", "%>", "#{", "$[", "{0}", "{}", "%s", "%(", "\\(",
+        "${", "$(", "{{", "}}", "<%", "%>", "#{", "$[", "{0}", "{}", "%(", "\\(",
     ]
     .iter()
     .any(|mark| value.contains(mark))
     {
+        return true;
+    }
+    if value.len() < 16 && value.contains("%s") {
         return true;
     }
     let encloses = |open: u8, close: u8| {
@@ -330,7 +340,7 @@ fn is_reference(value: &str) -> bool {
             .get(..prefix.len())
             .is_some_and(|p| p.eq_ignore_ascii_case(prefix))
     };
-    REFERENCES.iter().any(|prefix| starts(prefix))
+    REFERENCES.iter().any(starts)
 }
 
 const REFERENCES: [&str; 34] = [

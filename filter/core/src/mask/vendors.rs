@@ -140,7 +140,7 @@ pub(super) static VENDORS: [Detector; 157] = [
         "gitlab-runner-registration",
         r"GR1348941[A-Za-z0-9_-]{16}",
         Tail::Word,
-        Check::Plain,
+        Check::Random,
         &[concat!("GR1", "348941XdYaxo6qhQb5SMBKtv_L")],
         &["GR1348941XdYaxo6qh"],
     ),
@@ -325,13 +325,17 @@ pub(super) static VENDORS: [Detector; 157] = [
         )],
         &["dp.st.q_441"],
     ),
-    token(
+    infix(
         "infracost",
         r"ico-[A-Za-z0-9]{26}",
         Tail::Alnum,
         Check::Random,
-        &[concat!("ico", "-FZTzasvbQVgY5fzbYlPEIt1QjX7v4ylC")],
-        &["ico-FZTzasvbQ"],
+        &[concat!(
+            "x = \"«",
+            "ico-FZTzasvbQVgY5f",
+            "zbYlPEIt1QjX7v4ylC»\""
+        )],
+        &["ico-FZTzasvb"],
     ),
     token(
         "prefect",
@@ -1248,8 +1252,8 @@ pub(super) static VENDORS: [Detector; 157] = [
     ),
     token(
         "easypost",
-        r"EZ[AT]K[A-Za-z0-9]{40}",
-        Tail::Alnum,
+        r"EZ[AT]K[A-Za-z0-9]{54}",
+        Tail::Exact,
         Check::Random,
         &[concat!(
             "EZA",
