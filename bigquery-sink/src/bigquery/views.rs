@@ -54,8 +54,8 @@ fn findings(target: &Target) -> String {
     ];
     format!(
         "SELECT received_at, event_at, deployment, decision_id, person, issuer, endpoint, model, \
-         repository, decision, rule, epoch, seq, sink_id, sink_seq,\n  position, {}\n\
-         FROM `{}.{}.exchanges`, UNNEST(JSON_QUERY_ARRAY(findings)) AS finding WITH OFFSET AS position",
+         repository, decision, rule, epoch, seq, sink_id, sink_seq,\n  {}\n\
+         FROM `{}.{}.exchanges`, UNNEST(JSON_QUERY_ARRAY(findings)) AS finding",
         columns.join(", "),
         target.project,
         target.views_dataset,
