@@ -1,0 +1,107 @@
+//! The views that auditors read (pure), in SQL that BigQuery and the emulator share.
+//!
+//! Table `records` demands a filter on its partition. The views bring one that always holds, so
+//! that they can be queried as they are; who adds an own filter on `received_at` reads less.
+
+use contract::ColumnKind;
+
+use super::{Target, schema};
+
+/// Name and statement of each view, in the order in which they have to be made.
+pub(super) fn statements(target: &Target) -> Vec<(&'static str, String)> {
+    let view = |name: &'static str, query: String| {
+        let place = format!("`{}.{}.{name}`", target.project, target.views_dataset);
+        (name, format!("CREATE OR REPLACE VIEW {place} AS\n{query}"))
+    };
+    vec![
+        view("exchanges", exchanges(target)),
+        view("findings", findings(target)),
+        view("gaps", gaps(target)),
+    ]
+}
+
+/// One row for each exchange, also if two sinks took its record.
+fn exchanges(target: &Target) -> String {
+    let columns: Vec<String> = contract::columns()
+        .into_iter()
+        .filter(|column| column.kind != ColumnKind::Bytes && column.name != "mac_key_id")
+        .map(|column| column.name)
+        .collect();
+    format!(
+        "SELECT {}\nFROM {}\nWHERE {ALWAYS} AND kind IN ('close', 'bare')\n\
+         QUALIFY ROW_NUMBER() OVER (\n  \
+         PARTITION BY COALESCE(epoch, sink_id), COALESCE(seq, sink_seq)\n  \
+         ORDER BY received_at, sink_id, sink_seq) = 1",
+        columns.join(", "),
+        target.table_sql(),
+    )
+}
+
+/// One row for each finding of an exchange.
+fn findings(target: &Target) -> String {
+    let text = |name: &str| format!("JSON_VALUE(finding, '$.{name}') AS {name}");
+    let number = |name: &str| {
+        format!("SAFE_CAST(JSON_VALUE(finding, '$.{name}') AS INT64) AS finding_{name}")
+    };
+    let columns = [
+        text("detector"),
+        text("direction"),
+        text("channel"),
+        text("fingerprint"),
+        text("action"),
+        number("offset"),
+        number("length"),
+    ];
+    format!(
+        "SELECT received_at, event_at, deployment, decision_id, person, issuer, endpoint, model, \
+         repository, decision, rule, epoch, seq, sink_id, sink_seq,\n  {}\n\
+         FROM `{}.{}.exchanges`, UNNEST(JSON_QUERY_ARRAY(findings)) AS finding",
+        columns.join(", "),
+        target.project,
+        target.views_dataset,
+    )
+}
+
+/// What is missing: records of an epoch that no sink took, rows of a sink that did not arrive. What
+/// is missing at the end of either cannot be seen here.
+fn gaps(target: &Target) -> String {
+    let part = |kind: &str, source: &str, place: &str| {
+        format!(
+            "SELECT '{kind}' AS kind, source, place_before + 1 AS first_missing, \
+             place - 1 AS last_missing, place - place_before - 1 AS missing\nFROM (\n  \
+             SELECT source, place, LAG(place, 1, -1) OVER (PARTITION BY source ORDER BY place) \
+             AS place_before\n  FROM (\n    SELECT DISTINCT {source} AS source, {place} AS place\n    \
+             FROM {} WHERE {ALWAYS} AND {source} IS NOT NULL AND {place} IS NOT NULL))\n\
+             WHERE place - place_before > 1",
+            target.table_sql(),
+        )
+    };
+    format!(
+        "{}\nUNION ALL\n{}",
+        part("epoch", "epoch", "seq"),
+        part("sink", "sink_id", "sink_seq"),
+    )
+}
+
+/// A filter on the partition that all rows pass.
+const ALWAYS: &str = "received_at >= TIMESTAMP '2020-01-01 00:00:00+00'";
+
+/// The last row of a sink that is in the table. Parameters: `sink_id`, and `oldest` in microseconds
+/// since 1970, when the oldest row in question arrived.
+pub(super) fn watermark(target: &Target) -> String {
+    format!(
+        "SELECT MAX(sink_seq) AS sink_seq FROM {} \
+         WHERE received_at >= TIMESTAMP_MICROS(@oldest) AND sink_id = @sink_id",
+        target.table_sql(),
+    )
+}
+
+/// Adds a column if it is not there.
+pub(super) fn add_column(target: &Target, column: &contract::Column) -> String {
+    format!(
+        "ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} {}",
+        target.table_sql(),
+        column.name,
+        schema::sql_type(column.kind),
+    )
+}

@@ -1,0 +1,75 @@
+//! `/metrics`, `/healthz` and `/readyz`.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use crate::{health::Health, metrics::Metrics, spool::Spool};
+
+/// What the pages are made of.
+#[derive(Clone)]
+pub struct Pages {
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What BigQuery said.
+    pub health: Arc<Health>,
+    /// The queue.
+    pub spool: Spool,
+}
+
+/// The HTTP service.
+pub fn router(pages: Pages) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(pages)
+}
+
+/// The spool's state is behind a lock that is held while the disk syncs, hence the other thread.
+async fn aside<T: Send + 'static>(
+    pages: Pages,
+    work: impl FnOnce(&Pages) -> T + Send + 'static,
+) -> Result<T, StatusCode> {
+    tokio::task::spawn_blocking(move || work(&pages))
+        .await
+        .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+async fn metrics(State(pages): State<Pages>) -> Result<Response, StatusCode> {
+    let text = aside(pages, |pages| {
+        pages.metrics.render(&pages.spool, crate::now())
+    })
+    .await?
+    .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(CONTENT_TYPE, format)], text).into_response())
+}
+
+/// 503 once a write failed; the process ends soon after.
+async fn healthz(State(pages): State<Pages>) -> Response {
+    if pages.spool.failed() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the spool has failed\n").into_response()
+    } else {
+        "ok\n".into_response()
+    }
+}
+
+async fn readyz(State(pages): State<Pages>) -> Result<Response, StatusCode> {
+    let readiness = aside(pages, |pages| {
+        pages.health.readiness(&pages.spool, Instant::now())
+    })
+    .await?;
+    let status = if readiness.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    Ok((status, Json(readiness)).into_response())
+}

@@ -1,0 +1,35 @@
+//! Takes audit records from Envoy's access log, keeps them on disk and loads them into BigQuery.
+//!
+//! ```text
+//! Envoy ─► receive ─► row ─► writer ─► spool ─► upload ─► bigquery
+//! ```
+//!
+//! Exactly once from the moment a row is durable: see [`spool`] and [`upload`].
+
+pub mod bigquery;
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod metrics;
+pub mod receive;
+pub mod retry;
+pub mod row;
+pub mod spool;
+pub mod upload;
+pub mod writer;
+
+/// The part of Envoy's access log service that the sink reads, generated.
+#[allow(clippy::pedantic, unused_qualifications, reason = "generated")]
+pub mod envoy {
+    tonic::include_proto!("envoy.service.accesslog.v3");
+}
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Microseconds since 1970.
+pub fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

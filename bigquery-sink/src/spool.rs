@@ -1,0 +1,612 @@
+//! Keeps rows on disk from the moment they arrive until BigQuery has them.
+//!
+//! An embedded store with one atomic batch, and one sync, per group of rows. Promises:
+//!
+//! - a row that [`Spool::append`] returned for survives a crash, of the machine too, and comes out
+//!   of [`Spool::read`] until it is acknowledged; rows that are not durable are never read;
+//! - `sink_seq` is dense from 0 and never used twice, `received_at` never goes back;
+//! - a record of one `(epoch, seq)` is stored once, whatever is sent how often;
+//! - a full spool or disk makes `append` wait, it never drops;
+//! - a failed write or sync is final: the spool says so and takes nothing more, since nobody knows
+//!   what reached the disk (the process ends and starts again).
+//!
+//! Layout, all numbers big-endian in keys, values in protobuf (`Head`, `Cursor`, `Seen`, `Dead`):
+//!
+//! ```text
+//! meta    "sink_id" → 32 hex digits   "head" → Head   "cursor" → Cursor
+//! rows    sink_seq u64 → row bytes with their stamp
+//! epochs  epoch 16 bytes → Seen
+//! dead    sink_seq u64 → Dead; the row of that number is its tombstone
+//! ```
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Bound,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use contract::{Epoch, Stamp};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use prost::Message;
+use tokio::sync::watch;
+
+/// What to store, but for the stamp that the spool adds.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// Row bytes without stamp.
+    pub row: Vec<u8>,
+    /// Epoch and seq of a verified record; a second record of the same place is dropped.
+    pub place: Option<(Epoch, i64)>,
+    /// What arrived and could not be a row; `row` is then its tombstone.
+    pub dead: Option<(&'static str, Vec<u8>)>,
+}
+
+/// Bounds of a spool.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Appending waits while the rows on disk are this many bytes or more.
+    pub max_bytes: u64,
+    /// Appending waits while the file system has less than this free.
+    pub min_free_bytes: u64,
+}
+
+/// What one append did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Appended {
+    /// Rows stored.
+    pub stored: u64,
+    /// Records dropped because they are stored already.
+    pub repeats: u64,
+}
+
+/// Where the rows go: `offset = sink_seq - base_seq` in `stream`.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Cursor {
+    /// Name of the write stream.
+    #[prost(string, tag = "1")]
+    pub stream: String,
+    /// `sink_seq` of the stream's offset 0.
+    #[prost(uint64, tag = "2")]
+    pub base_seq: u64,
+}
+
+/// What the spool holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// First `sink_seq` that is not acknowledged.
+    pub first_unacked: u64,
+    /// The `sink_seq` that the next row gets.
+    pub next_seq: u64,
+    /// Bytes of the rows between the two.
+    pub bytes: u64,
+    /// Whether an append is waiting for room.
+    pub full: bool,
+}
+
+/// Why the spool cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// Another process has it open.
+    #[error("the spool is in use by another process")]
+    InUse,
+    /// What is on disk was not written by this program.
+    #[error("the spool's {0} cannot be read")]
+    Corrupt(&'static str),
+    /// An earlier write failed.
+    #[error("the spool has failed and takes nothing more")]
+    Failed,
+    /// The file system does not answer.
+    #[error("cannot look at the spool's file system: {0}")]
+    FileSystem(#[from] std::io::Error),
+    /// The store failed.
+    #[error("the spool's store failed: {0}")]
+    Store(#[from] fjall::Error),
+}
+
+/// A durable queue of rows; a clone is the same queue.
+#[derive(Clone)]
+pub struct Spool(Arc<Inner>);
+
+struct Inner {
+    directory: PathBuf,
+    limits: Limits,
+    sink_id: String,
+    store: Database,
+    meta: Keyspace,
+    rows: Keyspace,
+    epochs: Keyspace,
+    dead: Keyspace,
+    state: Mutex<State>,
+    room: Condvar,
+    failed: AtomicBool,
+    /// `next_seq` of what is durable.
+    durable: watch::Sender<u64>,
+}
+
+struct State {
+    head: Head,
+    seen: HashMap<[u8; 16], Seen>,
+    full: bool,
+}
+
+impl Spool {
+    /// Opens the spool in `directory`, which is made if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`SpoolError::InUse`] if another process has it open.
+    pub fn open(directory: &Path, limits: Limits) -> Result<Self, SpoolError> {
+        std::fs::create_dir_all(directory)?;
+        let store = match Database::builder(directory).worker_threads(1).open() {
+            Err(fjall::Error::Locked) => return Err(SpoolError::InUse),
+            opened => opened?,
+        };
+        let keyspace = |name| store.keyspace(name, KeyspaceCreateOptions::default);
+        let (meta, rows) = (keyspace("meta")?, keyspace("rows")?);
+        let (epochs, dead) = (keyspace("epochs")?, keyspace("dead")?);
+
+        let head = match meta.get(HEAD)? {
+            Some(bytes) => Head::decode(&*bytes).map_err(|_| SpoolError::Corrupt("head"))?,
+            None => Head::default(),
+        };
+        let sink_id = match meta.get(SINK_ID)? {
+            Some(bytes) => {
+                String::from_utf8(bytes.to_vec()).map_err(|_| SpoolError::Corrupt("id"))?
+            }
+            None => format!("{:032x}", rand::random::<u128>()),
+        };
+        let mut seen = HashMap::new();
+        for pair in epochs.iter() {
+            let (epoch, places) = pair.into_inner()?;
+            let epoch = <[u8; 16]>::try_from(&*epoch).map_err(|_| SpoolError::Corrupt("epochs"))?;
+            let places = SeenRow::decode(&*places).map_err(|_| SpoolError::Corrupt("epochs"))?;
+            seen.insert(epoch, Seen::from(places));
+        }
+        let mut batch = store.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&meta, SINK_ID, sink_id.as_bytes());
+        batch.commit()?;
+
+        Ok(Self(Arc::new(Inner {
+            directory: directory.to_owned(),
+            limits,
+            sink_id,
+            durable: watch::Sender::new(head.next_seq),
+            state: Mutex::new(State {
+                head,
+                seen,
+                full: false,
+            }),
+            store,
+            meta,
+            rows,
+            epochs,
+            dead,
+            room: Condvar::new(),
+            failed: AtomicBool::new(false),
+        })))
+    }
+
+    /// Stores a group of entries; when it returns they are durable. Blocks, also for want of room.
+    ///
+    /// `now` is in microseconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// After any error the spool has failed for good.
+    pub fn append(&self, entries: &[Entry], now: i64) -> Result<Appended, SpoolError> {
+        self.guarded(|inner| {
+            let size = entries.iter().map(|entry| entry.row.len() as u64).sum();
+            let mut state = inner.wait_for_room(size)?;
+            let mut batch = inner.store.batch().durability(Some(PersistMode::SyncData));
+            let mut appended = Appended::default();
+            let mut touched = Vec::new();
+            let received_at = now.max(state.head.received_at);
+            for entry in entries {
+                if let Some((epoch, seq)) = &entry.place {
+                    if !state.seen.entry(epoch.0).or_default().insert(*seq) {
+                        appended.repeats += 1;
+                        continue;
+                    }
+                    touched.push(epoch.0);
+                }
+                let seq = state.head.next_seq;
+                let mut row = entry.row.clone();
+                let stamp = Stamp {
+                    received_at: Some(received_at),
+                    sink_id: Some(inner.sink_id.clone()),
+                    sink_seq: i64::try_from(seq).ok(),
+                };
+                row.extend(stamp.encode_to_vec());
+                if let Some((reason, bytes)) = &entry.dead {
+                    let dead = Dead {
+                        received_at,
+                        reason: (*reason).to_owned(),
+                        bytes: bytes.clone(),
+                    };
+                    batch.insert(&inner.dead, key(seq), dead.encode_to_vec());
+                }
+                state.head.bytes += row.len() as u64;
+                state.head.next_seq += 1;
+                batch.insert(&inner.rows, key(seq), row);
+                appended.stored += 1;
+            }
+            touched.sort_unstable();
+            touched.dedup();
+            for epoch in touched {
+                if let Some(seen) = state.seen.get(&epoch) {
+                    batch.insert(&inner.epochs, epoch, SeenRow::from(seen).encode_to_vec());
+                }
+            }
+            if appended.stored > 0 {
+                state.head.received_at = received_at;
+                batch.insert(&inner.meta, HEAD, state.head.encode_to_vec());
+                batch.commit()?;
+                inner.durable.send_replace(state.head.next_seq);
+            }
+            Ok(appended)
+        })
+    }
+
+    /// Rows from `from` on in their order: at most `max_rows`, at most `max_bytes` but at least one.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub fn read(
+        &self,
+        from: u64,
+        max_rows: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<(u64, Bytes)>, SpoolError> {
+        let end = *self.0.durable.borrow();
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        if from >= end {
+            return Ok(rows);
+        }
+        for pair in self.0.rows.range(key(from)..key(end)).take(max_rows) {
+            let (seq, row) = pair.into_inner()?;
+            bytes += row.len();
+            if bytes > max_bytes && !rows.is_empty() {
+                break;
+            }
+            let seq = seq_of(&seq).ok_or(SpoolError::Corrupt("rows"))?;
+            rows.push((seq, Bytes::copy_from_slice(&row)));
+        }
+        Ok(rows)
+    }
+
+    /// Forgets all rows up to and including `through`: BigQuery has them.
+    ///
+    /// Not synced: after a crash of the machine such rows come back, with their old numbers, and are
+    /// refused by the stream as known.
+    ///
+    /// # Errors
+    ///
+    /// After any error the spool has failed for good.
+    pub fn acknowledge(&self, through: u64) -> Result<(), SpoolError> {
+        self.guarded(|inner| {
+            let mut state = inner.state();
+            let first = state.head.first_unacked;
+            let end = through.saturating_add(1).min(state.head.next_seq);
+            if first >= end {
+                return Ok(());
+            }
+            let mut batch = inner.store.batch().durability(Some(PersistMode::Buffer));
+            for pair in inner.rows.range(key(first)..key(end)) {
+                let (seq, row) = pair.into_inner()?;
+                state.head.bytes = state.head.bytes.saturating_sub(row.len() as u64);
+                batch.remove(&inner.rows, seq);
+            }
+            state.head.first_unacked = end;
+            batch.insert(&inner.meta, HEAD, state.head.encode_to_vec());
+            batch.commit()?;
+            inner.room.notify_all();
+            Ok(())
+        })
+    }
+
+    /// Remembers, durably, where rows go from now on; to be called before the first of them is sent.
+    ///
+    /// # Errors
+    ///
+    /// After any error the spool has failed for good.
+    pub fn set_cursor(&self, cursor: &Cursor) -> Result<(), SpoolError> {
+        self.guarded(|inner| {
+            let mut batch = inner.store.batch().durability(Some(PersistMode::SyncAll));
+            batch.insert(&inner.meta, CURSOR, cursor.encode_to_vec());
+            Ok(batch.commit()?)
+        })
+    }
+
+    /// Where rows go.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub fn cursor(&self) -> Result<Option<Cursor>, SpoolError> {
+        let Some(bytes) = self.0.meta.get(CURSOR)? else {
+            return Ok(None);
+        };
+        let cursor = Cursor::decode(&*bytes).map_err(|_| SpoolError::Corrupt("cursor"))?;
+        Ok(Some(cursor))
+    }
+
+    /// Puts `tombstone` (without stamp) in the place of a row, which becomes a dead letter.
+    /// Says `false` and changes nothing if that row is a tombstone already.
+    ///
+    /// # Errors
+    ///
+    /// After any error the spool has failed for good.
+    pub fn quarantine(
+        &self,
+        seq: u64,
+        tombstone: &[u8],
+        reason: &'static str,
+    ) -> Result<bool, SpoolError> {
+        self.guarded(|inner| {
+            let mut state = inner.state();
+            let Some(row) = inner.rows.get(key(seq))? else {
+                return Ok(false);
+            };
+            if inner.dead.contains_key(key(seq))? {
+                return Ok(false);
+            }
+            let stamp = Stamp::decode(&*row).map_err(|_| SpoolError::Corrupt("rows"))?;
+            let dead = Dead {
+                received_at: stamp.received_at(),
+                reason: reason.to_owned(),
+                bytes: row.to_vec(),
+            };
+            let tombstone = [tombstone, &stamp.encode_to_vec()].concat();
+            inner.replace(&mut state, seq, &row, tombstone, Some(&dead))?;
+            Ok(true)
+        })
+    }
+
+    /// Takes [`Spool::quarantine`] back: the row was not to blame. Says `false` if there is no dead
+    /// letter of that number.
+    ///
+    /// # Errors
+    ///
+    /// After any error the spool has failed for good.
+    pub fn restore(&self, seq: u64) -> Result<bool, SpoolError> {
+        self.guarded(|inner| {
+            let mut state = inner.state();
+            let (Some(row), Some(dead)) = (inner.rows.get(key(seq))?, inner.dead.get(key(seq))?)
+            else {
+                return Ok(false);
+            };
+            let dead = Dead::decode(&*dead).map_err(|_| SpoolError::Corrupt("dead letters"))?;
+            if dead.reason != REJECTED {
+                return Ok(false); // what arrived was no row, there is nothing to go back to
+            }
+            inner.replace(&mut state, seq, &row, dead.bytes, None)?;
+            Ok(true)
+        })
+    }
+
+    /// All dead letters: number of the tombstone, reason, bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub fn dead_letters(&self) -> Result<Vec<(u64, String, Vec<u8>)>, SpoolError> {
+        let read = |pair: fjall::Guard| {
+            let (seq, dead) = pair.into_inner()?;
+            let seq = seq_of(&seq).ok_or(SpoolError::Corrupt("dead letters"))?;
+            let dead = Dead::decode(&*dead).map_err(|_| SpoolError::Corrupt("dead letters"))?;
+            Ok((seq, dead.reason, dead.bytes))
+        };
+        self.0.dead.iter().map(read).collect()
+    }
+
+    /// Random name of this spool, 32 hex digits.
+    pub fn sink_id(&self) -> &str {
+        &self.0.sink_id
+    }
+
+    /// What the spool holds now.
+    pub fn status(&self) -> Status {
+        let state = self.0.state();
+        Status {
+            first_unacked: state.head.first_unacked,
+            next_seq: *self.0.durable.borrow(),
+            bytes: state.head.bytes,
+            full: state.full,
+        }
+    }
+
+    /// When the oldest row that is not acknowledged arrived, in microseconds since 1970.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
+    pub fn oldest(&self) -> Result<Option<i64>, SpoolError> {
+        let rows = self.read(self.status().first_unacked, 1, 0)?;
+        let stamp = |(_, row): &(u64, Bytes)| Stamp::decode(row.as_ref()).ok()?.received_at;
+        Ok(rows.first().and_then(stamp))
+    }
+
+    /// Whether a write failed, after which the spool takes nothing more.
+    pub fn failed(&self) -> bool {
+        self.0.failed.load(Ordering::Relaxed)
+    }
+
+    /// Follows `next_seq` of what is durable.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.0.durable.subscribe()
+    }
+
+    fn guarded<T>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, SpoolError>,
+    ) -> Result<T, SpoolError> {
+        if self.failed() {
+            return Err(SpoolError::Failed);
+        }
+        work(&self.0).inspect_err(|_| self.0.failed.store(true, Ordering::Relaxed))
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while holding it; if something did, the store's own lock is poisoned too.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until `size` more bytes fit; an empty spool takes a group of any size.
+    fn wait_for_room(&self, size: u64) -> Result<MutexGuard<'_, State>, SpoolError> {
+        let mut state = self.state();
+        loop {
+            if self.failed.load(Ordering::Relaxed) {
+                return Err(SpoolError::Failed);
+            }
+            let fits = state.head.bytes == 0 || state.head.bytes + size <= self.limits.max_bytes;
+            if fits && free_bytes(&self.directory)? >= self.limits.min_free_bytes {
+                state.full = false;
+                return Ok(state);
+            }
+            state.full = true;
+            // Room on the disk comes back without a sign, hence the time limit.
+            let waited = self.room.wait_timeout(state, Duration::from_millis(250));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        seq: u64,
+        old: &[u8],
+        new: Vec<u8>,
+        dead: Option<&Dead>,
+    ) -> Result<(), SpoolError> {
+        state.head.bytes = state.head.bytes.saturating_sub(old.len() as u64) + new.len() as u64;
+        let mut batch = self.store.batch().durability(Some(PersistMode::SyncData));
+        batch.insert(&self.rows, key(seq), new);
+        match dead {
+            Some(dead) => batch.insert(&self.dead, key(seq), dead.encode_to_vec()),
+            None => batch.remove(&self.dead, key(seq)),
+        }
+        batch.insert(&self.meta, HEAD, state.head.encode_to_vec());
+        Ok(batch.commit()?)
+    }
+}
+
+/// Reason of dead letters that BigQuery refused; only these can be restored.
+pub const REJECTED: &str = "rejected";
+
+/// Which records of an epoch were stored: all below `next`, and the ranges `ahead` of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    next: i64,
+    /// First to one past the last; never touching each other or `next`.
+    ahead: BTreeMap<i64, i64>,
+}
+
+impl Seen {
+    /// Notes `seq`; `false` if it was noted before.
+    fn insert(&mut self, seq: i64) -> bool {
+        let below = self
+            .ahead
+            .range((Bound::Unbounded, Bound::Included(seq)))
+            .next_back();
+        let below = below.map(|(start, end)| (*start, *end));
+        if seq < self.next || below.is_some_and(|(_, end)| seq < end) {
+            return false;
+        }
+        let Some(after) = seq.checked_add(1) else {
+            return false;
+        };
+        let end = self.ahead.remove(&after).unwrap_or(after);
+        match below {
+            _ if seq == self.next => self.next = end,
+            Some((start, below_end)) if below_end == seq => {
+                self.ahead.insert(start, end);
+            }
+            _ => {
+                self.ahead.insert(seq, end);
+            }
+        }
+        true
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SeenRow {
+    #[prost(int64, tag = "1")]
+    next: i64,
+    /// Pairs of first and one past the last.
+    #[prost(int64, repeated, tag = "2")]
+    ahead: Vec<i64>,
+}
+
+impl From<&Seen> for SeenRow {
+    fn from(seen: &Seen) -> Self {
+        let ahead = seen.ahead.iter().flat_map(|(start, end)| [*start, *end]);
+        Self {
+            next: seen.next,
+            ahead: ahead.collect(),
+        }
+    }
+}
+
+impl From<SeenRow> for Seen {
+    fn from(row: SeenRow) -> Self {
+        let (pairs, _) = row.ahead.as_chunks();
+        let ahead = pairs.iter().map(|[start, end]| (*start, *end)).collect();
+        Self {
+            next: row.next,
+            ahead,
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Head {
+    #[prost(uint64, tag = "1")]
+    next_seq: u64,
+    #[prost(uint64, tag = "2")]
+    first_unacked: u64,
+    #[prost(uint64, tag = "3")]
+    bytes: u64,
+    #[prost(int64, tag = "4")]
+    received_at: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Dead {
+    #[prost(int64, tag = "1")]
+    received_at: i64,
+    #[prost(string, tag = "2")]
+    reason: String,
+    #[prost(bytes = "vec", tag = "3")]
+    bytes: Vec<u8>,
+}
+
+fn key(seq: u64) -> [u8; 8] {
+    seq.to_be_bytes()
+}
+
+fn seq_of(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.try_into().ok()?))
+}
+
+fn free_bytes(directory: &Path) -> Result<u64, std::io::Error> {
+    let found = rustix::fs::statvfs(directory)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+const CURSOR: &str = "cursor";
+const HEAD: &str = "head";
+const SINK_ID: &str = "sink_id";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,393 @@
+use std::{fs, io::Read, os::unix::fs::FileExt};
+
+use contract::Envelope;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+const ROOMY: Limits = Limits {
+    max_bytes: 1 << 40,
+    min_free_bytes: 0,
+};
+
+fn row(text: &str) -> Vec<u8> {
+    Envelope {
+        path: Some(text.into()),
+        ..Envelope::default()
+    }
+    .encode_to_vec()
+}
+
+fn entry(text: &str) -> Entry {
+    Entry {
+        row: row(text),
+        ..Entry::default()
+    }
+}
+
+fn placed(epoch: u8, seq: i64) -> Entry {
+    Entry {
+        place: Some((Epoch([epoch; 16]), seq)),
+        ..entry(&format!("{epoch}/{seq}"))
+    }
+}
+
+fn path_of(row: &Bytes) -> String {
+    Envelope::decode(row.clone()).unwrap().path().to_owned()
+}
+
+fn all(spool: &Spool) -> Vec<(u64, Bytes)> {
+    spool
+        .read(spool.status().first_unacked, usize::MAX, usize::MAX)
+        .unwrap()
+}
+
+/// What a crash leaves: a copy of the files while the spool is open. Without the lock file's lock.
+fn crash_image(of: &Path) -> TempDir {
+    let image = tempfile::tempdir().unwrap();
+    copy(of, image.path());
+    image
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let place = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            fs::create_dir(&place).unwrap();
+            copy(&file.path(), &place);
+        } else {
+            fs::copy(file.path(), place).unwrap();
+        }
+    }
+}
+
+#[test]
+fn rows_carry_a_dense_stamp() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    spool.append(&[entry("a"), entry("b")], 1_000).unwrap();
+    spool.append(&[entry("c")], 500).unwrap();
+    let stamps: Vec<Stamp> = all(&spool)
+        .iter()
+        .map(|(_, row)| Stamp::decode(row.clone()).unwrap())
+        .collect();
+    let at: Vec<i64> = stamps.iter().map(Stamp::received_at).collect();
+    assert_eq!(
+        at,
+        [1_000, 1_000, 1_000],
+        "time does not go back with the clock"
+    );
+    assert!(stamps.iter().map(Stamp::sink_seq).eq(0..3));
+    assert!(
+        stamps
+            .iter()
+            .all(|stamp| stamp.sink_id() == spool.sink_id())
+    );
+    let paths: Vec<String> = all(&spool).iter().map(|(_, row)| path_of(row)).collect();
+    assert_eq!(
+        paths,
+        ["a", "b", "c"],
+        "the record's own bytes are untouched"
+    );
+}
+
+#[test]
+fn reading_is_bounded_but_always_gives_a_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    spool
+        .append(&[entry("a"), entry("b"), entry("c")], 1)
+        .unwrap();
+    let seqs = |rows: usize, bytes: usize| -> Vec<u64> {
+        spool
+            .read(0, rows, bytes)
+            .unwrap()
+            .into_iter()
+            .map(|(seq, _)| seq)
+            .collect()
+    };
+    let one = all(&spool)[0].1.len();
+    assert_eq!(seqs(9, usize::MAX), [0, 1, 2]);
+    assert_eq!(seqs(2, usize::MAX), [0, 1]);
+    assert_eq!(seqs(9, 2 * one), [0, 1]);
+    assert_eq!(seqs(9, 0), [0]);
+    assert!(spool.read(3, 9, 9).unwrap().is_empty());
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = Spool::open(folder.path(), ROOMY).unwrap();
+    assert!(matches!(
+        Spool::open(folder.path(), ROOMY),
+        Err(SpoolError::InUse)
+    ));
+}
+
+#[test]
+fn repeats_are_dropped_and_known_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    let first = [placed(1, 0), placed(1, 2), placed(1, 2), placed(2, 0)];
+    assert_eq!(
+        spool.append(&first, 1).unwrap(),
+        Appended {
+            stored: 3,
+            repeats: 1
+        }
+    );
+    spool.acknowledge(2).unwrap();
+    drop(spool);
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    let second = [
+        placed(1, 0),
+        placed(1, 1),
+        placed(1, 2),
+        placed(1, 3),
+        placed(2, 0),
+    ];
+    assert_eq!(
+        spool.append(&second, 2).unwrap(),
+        Appended {
+            stored: 2,
+            repeats: 3
+        }
+    );
+    assert!(all(&spool).iter().map(|(seq, _)| *seq).eq(3..5));
+}
+
+#[test]
+fn a_full_spool_waits_until_rows_are_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        max_bytes: 1,
+        ..ROOMY
+    };
+    let spool = Spool::open(folder.path(), limits).unwrap();
+    spool.append(&[entry("first")], 1).unwrap(); // an empty spool takes any group
+    let waiting = std::thread::spawn({
+        let spool = spool.clone();
+        move || spool.append(&[entry("second")], 2)
+    });
+    while !spool.status().full {
+        std::thread::yield_now();
+    }
+    assert_eq!(spool.status().next_seq, 1);
+    spool.acknowledge(0).unwrap();
+    waiting.join().unwrap().unwrap();
+    assert!(!spool.status().full);
+    let rest = all(&spool);
+    assert_eq!((rest.len(), path_of(&rest[0].1).as_str()), (1, "second"));
+}
+
+#[test]
+fn a_disk_without_room_lets_appends_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        min_free_bytes: u64::MAX,
+        ..ROOMY
+    };
+    let spool = Spool::open(folder.path(), limits).unwrap();
+    let _waiting = std::thread::spawn({
+        let spool = spool.clone();
+        move || spool.append(&[entry("a")], 1)
+    });
+    while !spool.status().full {
+        std::thread::yield_now();
+    }
+    assert_eq!(spool.status().next_seq, 0);
+}
+
+#[test]
+fn a_rejected_row_becomes_a_dead_letter_and_can_be_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    spool.append(&[entry("good"), entry("bad")], 7).unwrap();
+    let before = all(&spool);
+    assert!(spool.quarantine(1, &row("tombstone"), REJECTED).unwrap());
+    assert!(
+        !spool.quarantine(1, &row("again"), REJECTED).unwrap(),
+        "it is a tombstone already"
+    );
+    let now = all(&spool);
+    assert_eq!(path_of(&now[1].1), "tombstone");
+    let stamp = |row: &Bytes| Stamp::decode(row.clone()).unwrap();
+    assert_eq!(
+        stamp(&now[1].1),
+        stamp(&before[1].1),
+        "number and time stay"
+    );
+    let dead = spool.dead_letters().unwrap();
+    assert_eq!(dead, [(1, REJECTED.to_owned(), before[1].1.to_vec())]);
+    drop(spool);
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    assert!(spool.restore(1).unwrap());
+    assert!(!spool.restore(1).unwrap());
+    assert_eq!(all(&spool), before);
+    assert!(spool.dead_letters().unwrap().is_empty());
+}
+
+#[test]
+fn what_never_was_a_row_stays_a_dead_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    let dead = Entry {
+        dead: Some(("bad_seal", vec![1, 2, 3])),
+        ..entry("tombstone")
+    };
+    spool.append(&[dead], 7).unwrap();
+    assert!(!spool.quarantine(0, &row("other"), REJECTED).unwrap());
+    assert!(!spool.restore(0).unwrap());
+    spool.acknowledge(0).unwrap();
+    assert_eq!(
+        spool.dead_letters().unwrap(),
+        [(0, "bad_seal".to_owned(), vec![1, 2, 3])]
+    );
+}
+
+#[test]
+fn the_cursor_survives_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    assert_eq!(spool.cursor().unwrap(), None);
+    let cursor = Cursor {
+        stream: "s".into(),
+        base_seq: 3,
+    };
+    spool.set_cursor(&cursor).unwrap();
+    let image = crash_image(folder.path());
+    let after = Spool::open(image.path(), ROOMY).unwrap();
+    assert_eq!(after.cursor().unwrap(), Some(cursor));
+    assert_eq!(after.sink_id(), spool.sink_id());
+}
+
+/// The spool as it should behave, in memory.
+#[derive(Default)]
+struct Model {
+    rows: Vec<String>,
+    first_unacked: usize,
+    seen: std::collections::HashSet<(u8, i64)>,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Append(Vec<(u8, i64)>),
+    Acknowledge(usize),
+    Crash,
+    TornWrite,
+    Reopen,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => prop::collection::vec((0..3_u8, 0..12_i64), 1..6).prop_map(Step::Append),
+        3 => (0..8_usize).prop_map(Step::Acknowledge),
+        1 => Just(Step::Crash),
+        1 => Just(Step::TornWrite),
+        1 => Just(Step::Reopen),
+    ];
+    prop::collection::vec(step, 1..25)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn spool_does_what_the_model_does(steps in steps()) {
+        let mut folder = tempfile::tempdir().unwrap();
+        let mut spool = Spool::open(folder.path(), ROOMY).unwrap();
+        let id = spool.sink_id().to_owned();
+        let mut model = Model::default();
+        for step in steps {
+            match step {
+                Step::Append(places) => {
+                    let entries: Vec<Entry> = places.iter().map(|(e, s)| placed(*e, *s)).collect();
+                    let appended = spool.append(&entries, 1).unwrap();
+                    let before = model.rows.len();
+                    for (epoch, seq) in &places {
+                        if model.seen.insert((*epoch, *seq)) {
+                            model.rows.push(format!("{epoch}/{seq}"));
+                        }
+                    }
+                    let stored = model.rows.len() - before;
+                    prop_assert_eq!(appended.stored, stored as u64);
+                    prop_assert_eq!(appended.repeats, (places.len() - stored) as u64);
+                }
+                Step::Acknowledge(more) => {
+                    let end = (model.first_unacked + more).min(model.rows.len());
+                    if end > model.first_unacked {
+                        spool.acknowledge(end as u64 - 1).unwrap();
+                        model.first_unacked = end;
+                    }
+                }
+                Step::Crash => {
+                    let image = crash_image(folder.path());
+                    drop(spool);
+                    spool = Spool::open(image.path(), ROOMY).unwrap();
+                    folder = image;
+                }
+                Step::TornWrite => {
+                    // Part of a group that was being written: nobody was told that it is durable.
+                    let image = crash_image(folder.path());
+                    let before = journal(image.path());
+                    spool.append(&[entry("torn")], 1).unwrap();
+                    let after = journal(folder.path()).1;
+                    drop(spool);
+                    let differs = |place: &usize| before.1[*place] != after[*place];
+                    let first = (0..after.len()).find(differs).unwrap();
+                    let last = (0..after.len()).rfind(differs).unwrap();
+                    let torn = &after[first..first.midpoint(last)];
+                    let file = fs::OpenOptions::new().write(true).open(&before.0).unwrap();
+                    file.write_all_at(torn, first as u64).unwrap();
+                    spool = Spool::open(image.path(), ROOMY).unwrap();
+                    folder = image;
+                }
+                Step::Reopen => {
+                    drop(spool);
+                    spool = Spool::open(folder.path(), ROOMY).unwrap();
+                }
+            }
+            let rows = all(&spool);
+            let waiting = &model.rows[model.first_unacked..];
+            prop_assert!(rows.iter().map(|(_, row)| path_of(row)).eq(waiting.iter().cloned()));
+            let seqs = model.first_unacked as u64..model.rows.len() as u64;
+            prop_assert!(rows.iter().map(|(seq, _)| *seq).eq(seqs.clone()));
+            let bytes: usize = rows.iter().map(|(_, row)| row.len()).sum();
+            let status = spool.status();
+            prop_assert_eq!((status.first_unacked, status.next_seq), (seqs.start, seqs.end));
+            prop_assert_eq!(status.bytes, bytes as u64);
+            prop_assert_eq!(spool.sink_id(), &id);
+        }
+    }
+
+    #[test]
+    fn seen_places_are_a_set(seqs in prop::collection::vec(0..40_i64, 0..80)) {
+        let mut seen = Seen::default();
+        let mut model = std::collections::BTreeSet::new();
+        for seq in seqs {
+            prop_assert_eq!(seen.insert(seq), model.insert(seq));
+            prop_assert_eq!(&Seen::from(SeenRow::from(&seen)), &seen);
+            let listed = (0..seen.next).chain(seen.ahead.iter().flat_map(|(from, to)| *from..*to));
+            prop_assert!(listed.eq(model.iter().copied()));
+            prop_assert!(!seen.ahead.contains_key(&seen.next), "the first range is joined");
+        }
+    }
+}
+
+/// The one journal of a small spool: its place and its bytes, which are all within the first 128 KiB.
+fn journal(of: &Path) -> (PathBuf, Vec<u8>) {
+    let mut found: Vec<PathBuf> = fs::read_dir(of)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "jnl"))
+        .collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let path = found.remove(0);
+    let mut bytes = Vec::new();
+    let file = fs::File::open(&path).unwrap();
+    file.take(1 << 17).read_to_end(&mut bytes).unwrap();
+    bytes.resize(1 << 17, 0);
+    (path, bytes)
+}

@@ -1,0 +1,517 @@
+//! Takes rows out of the spool and puts them into BigQuery, each exactly once.
+//!
+//! All rows go into one write stream, at `offset = sink_seq - base_seq`; stream and base are durable
+//! before the first row is sent, and the service takes a row only at the stream's end. So whatever
+//! is sent again, after whatever crash, is either new or refused as known:
+//!
+//! - *known* proves only the first row of a request (the rest may be new, if requests were cut
+//!   differently before a crash), so the table is asked for its greatest `sink_seq`;
+//! - a stream that is gone is closed first, so that nothing late gets into it, then the table is
+//!   asked, and a new stream begins with the row after;
+//! - a row that BigQuery refuses becomes a dead letter with a tombstone in its place. If the
+//!   tombstone is refused too, the row was not to blame: it is put back, and the sink waits.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use contract::Stamp;
+use prost::Message;
+use tokio::{
+    select,
+    sync::watch,
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
+use tonic::{Code, Status};
+use tracing::{info, warn};
+
+use crate::{
+    bigquery::{Flight, Rest, RestError, Storage, StorageErrorCode, answer_of},
+    health::Health,
+    metrics::{Metrics, code_name, seconds_since},
+    retry::{Action, Answer, Backoff, decide},
+    row::tombstone_of,
+    spool::{Cursor, REJECTED, Spool, SpoolError},
+};
+
+/// How much is sent at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most rows of a request.
+    pub rows: usize,
+    /// Most bytes of a request's rows.
+    pub bytes: usize,
+    /// Longest time that a row waits for others to fill a request.
+    pub wait: Duration,
+    /// Most requests without an answer.
+    pub in_flight: usize,
+    /// Longest time that a request waits for its answer.
+    pub patience: Duration,
+}
+
+/// The task that empties the spool.
+pub struct Uploader {
+    spool: Spool,
+    rest: Rest,
+    storage: Storage,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    limits: Limits,
+    stop: watch::Receiver<bool>,
+    backoff: Backoff,
+    table_ready: bool,
+    trouble: Trouble,
+    quarantined: VecDeque<u64>,
+}
+
+/// What is remembered about rows that do not go through.
+#[derive(Debug, Default)]
+struct Trouble {
+    /// First row of the request that failed last, and how often in a row it did.
+    at: Option<(u64, u32)>,
+    /// While rows up to this one are not through, requests have at most so many rows.
+    narrow: Option<(u64, usize)>,
+}
+
+/// Why an attempt ended.
+enum End {
+    /// All is sent and the sink is to stop.
+    Done,
+    /// The connection is no longer there, no row was lost on it.
+    Closed,
+    /// Rows did not get through.
+    Failed(Answer, Flight),
+    /// BigQuery did not answer otherwise than to rows.
+    Trouble(String),
+}
+
+impl From<RestError> for End {
+    fn from(error: RestError) -> Self {
+        Self::Trouble(error.to_string())
+    }
+}
+
+impl Uploader {
+    /// Prepares the task.
+    pub fn new(
+        spool: Spool,
+        rest: Rest,
+        storage: Storage,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        limits: Limits,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            spool,
+            rest,
+            storage,
+            metrics,
+            health,
+            limits,
+            stop,
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
+            table_ready: false,
+            trouble: Trouble::default(),
+            quarantined: VecDeque::new(),
+        }
+    }
+
+    /// Uploads until it is told to stop; then until the spool is empty or something fails.
+    ///
+    /// # Errors
+    ///
+    /// Only when the spool has failed.
+    pub async fn run(mut self) -> Result<(), SpoolError> {
+        loop {
+            let end = self.attempt().await?;
+            let go_on = match end {
+                End::Done => return Ok(()),
+                End::Closed => true,
+                End::Failed(answer, flight) => self.settle(&answer, flight).await?,
+                End::Trouble(how) => {
+                    warn!(how, "BigQuery does not do what it is asked, will try again");
+                    self.health.failed(how);
+                    false
+                }
+            };
+            if self.stopping() && !go_on {
+                return Ok(());
+            }
+            if !go_on {
+                let pause = self.backoff.pause(rand::random());
+                select! {
+                    () = sleep(pause) => {}
+                    () = stopped(self.stop.clone()) => {}
+                }
+            }
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<End, SpoolError> {
+        if !self.table_ready {
+            let prepared = select! {
+                prepared = self.rest.prepare() => prepared,
+                () = stopped(self.stop.clone()) => return Ok(End::Done),
+            };
+            if let Err(error) = prepared {
+                return Ok(error.into());
+            }
+            info!("the table is ready");
+            self.table_ready = true;
+            self.health.table_seen();
+        }
+        let mut durable = self.spool.subscribe();
+        let first = self.spool.status().first_unacked;
+        select! {
+            _ = durable.wait_for(|next| *next > first) => {}
+            () = stopped(self.stop.clone()) => {}
+        }
+        if *durable.borrow() <= first {
+            return Ok(End::Done);
+        }
+        let cursor = match self.spool.cursor()? {
+            Some(cursor) => cursor,
+            // No cursor means that nothing was ever sent from this spool.
+            None => match self.open_stream(first).await? {
+                Ok(cursor) => cursor,
+                Err(end) => return Ok(end),
+            },
+        };
+        self.append(&cursor, durable).await
+    }
+
+    /// Sends rows over one connection until it ends.
+    async fn append(
+        &mut self,
+        cursor: &Cursor,
+        mut durable: watch::Receiver<u64>,
+    ) -> Result<End, SpoolError> {
+        let opened = self
+            .storage
+            .appends(&cursor.stream, self.limits.in_flight)
+            .await;
+        let mut appends = match opened {
+            Ok(appends) => appends,
+            Err(status) => return Ok(End::Trouble(code_name(status.code()).to_owned())),
+        };
+        let mut flying: VecDeque<(Flight, Instant, i64)> = VecDeque::new();
+        let mut next = self.spool.status().first_unacked;
+        let mut waiting_since: Option<Instant> = None;
+        loop {
+            // As many requests as may fly, each full or waiting long enough.
+            let (max_rows, in_flight) = match self.trouble.narrow {
+                Some((_, rows)) => (rows, 1),
+                None => (self.limits.rows, self.limits.in_flight),
+            };
+            let waiting = durable.borrow_and_update().saturating_sub(next);
+            if waiting == 0 {
+                waiting_since = None;
+            } else {
+                waiting_since.get_or_insert_with(Instant::now);
+            }
+            let full = usize::try_from(waiting).is_ok_and(|waiting| waiting >= max_rows);
+            let due = waiting_since.map(|since| since + self.limits.wait);
+            let ripe = full || self.stopping() || due.is_some_and(|due| due <= Instant::now());
+            if waiting > 0 && flying.len() < in_flight && ripe {
+                let rows = self.read(next, max_rows).await?;
+                let received_at = rows.last().map_or(0, |(_, row)| received_at(row));
+                let flight = Flight {
+                    first: next,
+                    rows: rows.len() as u64,
+                    offset: next.saturating_sub(cursor.base_seq),
+                };
+                if rows.is_empty()
+                    || rows
+                        .iter()
+                        .map(|(seq, _)| *seq)
+                        .ne(next..next + flight.rows)
+                {
+                    return Err(SpoolError::Corrupt("rows"));
+                }
+                let rows = rows.into_iter().map(|(_, row)| row).collect();
+                let end = Instant::now() + self.limits.patience;
+                let sending = appends.send(flight, rows, &cursor.stream, self.spool.sink_id());
+                match timeout_at(end, sending).await {
+                    Ok(Ok(())) => {}
+                    // If an earlier request is at fault, its answer says so better.
+                    Ok(Err(status)) if flying.is_empty() => {
+                        return Ok(End::Failed(Answer::from(&status), flight));
+                    }
+                    Ok(Err(_)) => {}
+                    Err(_) => return Ok(End::Failed(late(), flight)),
+                }
+                flying.push_back((flight, end, received_at));
+                next += flight.rows;
+                if u64::try_from(max_rows).is_ok_and(|max| waiting <= max) {
+                    waiting_since = None;
+                }
+                continue;
+            }
+
+            let Some(&(flight, end, received_at)) = flying.front() else {
+                if self.stopping() && waiting == 0 {
+                    return Ok(End::Done);
+                }
+                select! {
+                    // Idle connections are closed by the service after some minutes.
+                    _ = appends.answer() => return Ok(End::Closed),
+                    _ = durable.changed() => {}
+                    () = sleep_until(due.unwrap_or_else(far)) => {}
+                    () = stopped(self.stop.clone()), if !self.stopping() => {}
+                }
+                continue;
+            };
+            let room = flying.len() < in_flight;
+            let answer = select! {
+                answer = timeout_at(end, appends.answer()) => answer,
+                _ = durable.changed(), if room => continue,
+                () = sleep_until(due.unwrap_or_else(far)), if room => continue,
+                () = stopped(self.stop.clone()), if !self.stopping() => continue,
+            };
+            let outcome = match answer {
+                Ok(Ok(Some(response))) => answer_of(&response, flight),
+                Ok(Ok(None)) => Err(Answer::from(&Status::unavailable("closed"))),
+                Ok(Err(status)) => Err(Answer::from(&status)),
+                Err(_) => Err(late()),
+            };
+            if let Err(answer) = outcome {
+                return Ok(End::Failed(answer, flight));
+            }
+            flying.pop_front();
+            self.delivered(flight, received_at).await?;
+        }
+    }
+
+    /// BigQuery has the rows of `flight`.
+    async fn delivered(&mut self, flight: Flight, received_at: i64) -> Result<(), SpoolError> {
+        let last = (flight.first + flight.rows).saturating_sub(1);
+        self.acknowledge(last).await?;
+        self.metrics
+            .appended(flight.rows, seconds_since(received_at, crate::now()));
+        self.backoff.reset();
+        self.health.succeeded();
+        self.trouble.at = None;
+        Ok(())
+    }
+
+    async fn acknowledge(&mut self, last: u64) -> Result<(), SpoolError> {
+        self.blocking(move |spool| spool.acknowledge(last)).await?;
+        while self.quarantined.pop_front_if(|seq| *seq <= last).is_some() {
+            self.metrics.dead_letter(REJECTED);
+        }
+        if self
+            .trouble
+            .narrow
+            .is_some_and(|(through, _)| through <= last)
+        {
+            self.trouble.narrow = None;
+        }
+        Ok(())
+    }
+
+    /// Does what has to be done after a failure; says whether to go on without a pause.
+    async fn settle(&mut self, answer: &Answer, flight: Flight) -> Result<bool, SpoolError> {
+        let code = code_name(answer.code);
+        let action = decide(answer);
+        let times = match self.trouble.at {
+            Some((first, times)) if first == flight.first => times + 1,
+            _ => 1,
+        };
+        self.trouble.at = Some((flight.first, times));
+        warn!(code, cause = ?answer.cause, ?action, rows = flight.rows, times, "an append failed");
+        self.metrics.append_failed(answer.code);
+        self.health.failed(code.to_owned());
+        match action {
+            Action::Retry => Ok(false),
+            Action::Table => {
+                self.table_ready = false;
+                Ok(false)
+            }
+            Action::Known if flight.rows == 1 => {
+                self.acknowledge(flight.first).await?;
+                Ok(true)
+            }
+            Action::Known => {
+                let moved = self.resync().await?;
+                if moved == Some(false) {
+                    // The first row at least is in the table.
+                    self.acknowledge(flight.first).await?;
+                }
+                Ok(moved.is_some())
+            }
+            Action::Resync if times < 3 => Ok(self.resync().await? == Some(true)),
+            Action::Resync | Action::NewStream => self.renew(times).await,
+            Action::Reject => {
+                let mut go_on = true;
+                for row in &answer.bad_rows {
+                    go_on &= self.reject(flight.first + *row as u64).await?;
+                }
+                Ok(go_on)
+            }
+            Action::Suspect if answer.code == Code::Unknown && times < 3 => Ok(false),
+            Action::Suspect if flight.rows == 1 => self.reject(flight.first).await,
+            Action::Suspect => {
+                let half = usize::try_from(flight.rows / 2).unwrap_or(1).max(1);
+                let through = (flight.first + flight.rows).saturating_sub(1);
+                self.trouble.narrow = Some((through, half));
+                Ok(true)
+            }
+        }
+    }
+
+    /// Puts a tombstone in the place of a row; takes it back if the tombstone was refused.
+    async fn reject(&mut self, seq: u64) -> Result<bool, SpoolError> {
+        // The tombstone goes alone, so that its answer is about nothing else.
+        self.trouble.narrow = Some((seq, 1));
+        self.trouble.at = None;
+        let rejected = self
+            .blocking(move |spool| {
+                let rows = spool.read(seq, 1, 0)?;
+                let Some((_, row)) = rows.first() else {
+                    return Ok(false);
+                };
+                spool.quarantine(seq, &tombstone_of(row, REJECTED), REJECTED)
+            })
+            .await?;
+        if rejected {
+            warn!(
+                sink_seq = seq,
+                "BigQuery refuses a row, trying a tombstone in its place"
+            );
+            self.quarantined.push_back(seq);
+            return Ok(true);
+        }
+        let restored = self.blocking(move |spool| spool.restore(seq)).await?;
+        self.quarantined.retain(|kept| *kept != seq);
+        warn!(
+            sink_seq = seq,
+            restored, "BigQuery refuses the tombstone too: no row is to blame"
+        );
+        Ok(false)
+    }
+
+    /// Asks the table which rows it has. Says whether it has some that were not acknowledged;
+    /// `None` if it could not be asked.
+    async fn resync(&mut self) -> Result<Option<bool>, SpoolError> {
+        let first = self.spool.status().first_unacked;
+        let Some(oldest) = self.blocking(Spool::oldest).await? else {
+            return Ok(Some(false));
+        };
+        match self.rest.watermark(self.spool.sink_id(), oldest).await {
+            Ok(watermark) => {
+                info!(
+                    first_unacked = first,
+                    ?watermark,
+                    "asked the table for its last row"
+                );
+                let Some(last) = watermark.filter(|last| *last >= first) else {
+                    return Ok(Some(false));
+                };
+                self.acknowledge(last).await?;
+                Ok(Some(true))
+            }
+            Err(error) => {
+                warn!(%error, "cannot ask the table for its last row");
+                self.health.failed(error.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    /// Goes on with a new stream behind the last row that is in the table.
+    async fn renew(&mut self, times: u32) -> Result<bool, SpoolError> {
+        if times > 2 {
+            self.table_ready = false; // no stream lives long: perhaps the table is gone
+        }
+        if let Some(cursor) = self.spool.cursor()? {
+            match self.storage.finalize_stream(&cursor.stream).await {
+                Ok(()) => {}
+                Err(status) => {
+                    let answer = Answer::from(&status);
+                    if answer.broken || decide(&answer) == Action::Retry {
+                        self.health.failed(code_name(status.code()).to_owned());
+                        return Ok(false);
+                    }
+                    // Gone or closed: nothing can get into it any more.
+                }
+            }
+        }
+        if self.resync().await?.is_none() {
+            return Ok(false);
+        }
+        match self.open_stream(self.spool.status().first_unacked).await? {
+            Ok(_) => Ok(times == 1),
+            Err(End::Trouble(how)) => {
+                self.health.failed(how);
+                Ok(false)
+            }
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn open_stream(&mut self, base_seq: u64) -> Result<Result<Cursor, End>, SpoolError> {
+        match self.storage.create_stream().await {
+            Ok(stream) => {
+                let cursor = Cursor { stream, base_seq };
+                let kept = cursor.clone();
+                self.blocking(move |spool| spool.set_cursor(&kept)).await?;
+                info!(base_seq, "opened a write stream");
+                Ok(Ok(cursor))
+            }
+            Err(status) => {
+                let answer = Answer::from(&status);
+                if answer.code == Code::NotFound || decide(&answer) == Action::Table {
+                    self.table_ready = false;
+                }
+                let how = format!("cannot open a write stream: {}", code_name(status.code()));
+                Ok(Err(End::Trouble(how)))
+            }
+        }
+    }
+
+    async fn read(&self, from: u64, rows: usize) -> Result<Vec<(u64, Bytes)>, SpoolError> {
+        let bytes = self.limits.bytes;
+        self.blocking(move |spool| spool.read(from, rows, bytes))
+            .await
+    }
+
+    /// The spool waits for the disk, so it is used on a thread that may.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Spool) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<T, SpoolError> {
+        let spool = self.spool.clone();
+        let done = tokio::task::spawn_blocking(move || work(&spool)).await;
+        done.unwrap_or(Err(SpoolError::Failed))
+    }
+
+    fn stopping(&self) -> bool {
+        *self.stop.borrow()
+    }
+}
+
+/// Waits until the sink is to stop, also if nobody is left to say so.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    let _gone = stop.wait_for(|stop| *stop).await;
+}
+
+fn received_at(row: &Bytes) -> i64 {
+    Stamp::decode(row.clone()).unwrap_or_default().received_at()
+}
+
+fn late() -> Answer {
+    Answer {
+        code: Code::DeadlineExceeded,
+        cause: StorageErrorCode::Unspecified,
+        broken: true,
+        bad_rows: Vec::new(),
+    }
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);

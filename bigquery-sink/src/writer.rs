@@ -1,0 +1,109 @@
+//! The one task that writes into the spool, group by group.
+//!
+//! While one group is being synced the next gathers, so a group is as long as the disk is slow: no
+//! entry waits for others on purpose. At most [`MAX_WAITING_BYTES`] of rows wait in memory.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tracing::error;
+
+use crate::{
+    metrics::Metrics,
+    row::Origin,
+    spool::{Entry, Spool, SpoolError},
+};
+
+/// Hands rows to the writing task; a clone writes to the same.
+#[derive(Clone)]
+pub struct Writer {
+    queue: mpsc::Sender<Message>,
+    room: Arc<Semaphore>,
+}
+
+/// The writing task has ended.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the writer has ended")]
+pub struct Closed;
+
+struct Message {
+    rows: Vec<(Origin, Entry)>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Writer {
+    /// Starts the task. It ends when all clones are gone, or with the error of the spool.
+    pub fn start(
+        spool: Spool,
+        metrics: Arc<Metrics>,
+    ) -> (Self, tokio::task::JoinHandle<Result<(), SpoolError>>) {
+        let (queue, messages) = mpsc::channel(MAX_WAITING_MESSAGES);
+        let task = tokio::task::spawn_blocking(move || run(messages, &spool, &metrics));
+        let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES / UNIT));
+        (Self { queue, room }, task)
+    }
+
+    /// Hands rows over; waits while too many are not written yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] if the rows can no longer be written.
+    pub async fn write(&self, rows: Vec<(Origin, Entry)>) -> Result<(), Closed> {
+        let bytes: usize = rows.iter().map(|(_, entry)| size(entry)).sum();
+        let units = (bytes / UNIT).clamp(1, MAX_WAITING_BYTES / UNIT);
+        let units = u32::try_from(units).map_err(|_| Closed)?;
+        let room = Arc::clone(&self.room)
+            .acquire_many_owned(units)
+            .await
+            .map_err(|_| Closed)?;
+        self.queue
+            .send(Message { rows, _room: room })
+            .await
+            .map_err(|_| Closed)
+    }
+}
+
+fn run(
+    mut messages: mpsc::Receiver<Message>,
+    spool: &Spool,
+    metrics: &Metrics,
+) -> Result<(), SpoolError> {
+    while let Some(first) = messages.blocking_recv() {
+        let mut group = first.rows;
+        let mut permits = vec![first._room];
+        let mut bytes: usize = group.iter().map(|(_, entry)| size(entry)).sum();
+        while bytes < MAX_GROUP_BYTES
+            && let Ok(message) = messages.try_recv()
+        {
+            bytes += message
+                .rows
+                .iter()
+                .map(|(_, entry)| size(entry))
+                .sum::<usize>();
+            group.extend(message.rows);
+            permits.push(message._room);
+        }
+        let (origins, entries): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        let appended = spool
+            .append(&entries, crate::now())
+            .inspect_err(|error| error!(%error, "cannot write to the spool"))?;
+        metrics.stored(&origins, &entries, appended);
+    }
+    Ok(())
+}
+
+fn size(entry: &Entry) -> usize {
+    entry.row.len() + entry.dead.as_ref().map_or(0, |(_, bytes)| bytes.len())
+}
+
+/// Bytes of rows that may wait for the disk, in memory.
+const MAX_WAITING_BYTES: usize = 32 << 20;
+
+/// Messages that may wait; empty ones cost no bytes.
+const MAX_WAITING_MESSAGES: usize = 4096;
+
+/// A group is closed when it has this many bytes.
+const MAX_GROUP_BYTES: usize = 4 << 20;
+
+/// What one permit of the semaphore stands for.
+const UNIT: usize = 1024;
