@@ -9,6 +9,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = protox::compile(["copilotgate/v1/record.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptor.bin"), files.encode_to_vec())?;
-    prost_build::Config::new().skip_debug([".copilotgate.v1.Content"]).compile_fds(files)?;
+    prost_build::Config::new()
+        .skip_debug([".copilotgate.v1.Content"])
+        .compile_fds(files)?;
     Ok(())
 }

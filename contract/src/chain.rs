@@ -41,7 +41,11 @@ impl MacKey {
     pub fn new(id: &str, key: &[u8]) -> Self {
         let mut block = [0; 64]; // the block length of SHA-256; longer keys are hashed (RFC 2104)
         let digest = Sha256::digest(key);
-        let key = if key.len() > block.len() { &digest[..] } else { key };
+        let key = if key.len() > block.len() {
+            &digest[..]
+        } else {
+            key
+        };
         for (to, from) in block.iter_mut().zip(key) {
             *to = *from;
         }
