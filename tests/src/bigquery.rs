@@ -67,7 +67,7 @@ impl Emulator {
             .args(["--grpc-port", &grpc.to_string()])
             .args(["--project", project]);
         match data {
-            Some(data) => command.arg("--data-dir").arg(data),
+            Some(data) => command.args(["--persistent", "--data-dir"]).arg(data),
             None => command.arg("--ephemeral"),
         };
         let process = Process::start("the emulator", command, &folder.join("bigquery.log"))?;

@@ -239,7 +239,10 @@ impl LanguageServer {
 
     /// Tells anything.
     pub fn notify(&self, method: &str, params: Value) {
-        self.send(Value::from_iter([("method", method.into()), ("params", params)]));
+        self.send(Value::from_iter([
+            ("method", method.into()),
+            ("params", params),
+        ]));
     }
 
     /// What its process wrote beside the protocol.

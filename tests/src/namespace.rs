@@ -80,6 +80,7 @@ pub fn run_case(name: &str, case: impl FnOnce()) {
         .unwrap()
         .args(["--exact", name, "--nocapture", "--include-ignored"])
         .env(INSIDE, name)
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .output()
         .unwrap();

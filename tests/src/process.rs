@@ -6,6 +6,7 @@
 
 use std::{
     fs::{self, File},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::{OnceLock, mpsc},
@@ -55,7 +56,8 @@ impl Process {
         } else {
             command.stdin(Stdio::null()).stdout(out.try_clone()?);
         }
-        command.stderr(out);
+        // a Ctrl-C at the terminal is for us, who end the children in their order
+        command.stderr(out).process_group(0);
         for name in INHERITED {
             if command.get_envs().all(|(set, _)| set != name) {
                 command.env_remove(name);

@@ -350,6 +350,16 @@ impl Builder {
         self
     }
 
+    /// Replaces clusters by those of the same name in a file.
+    #[must_use]
+    pub fn replace_clusters(mut self, file: &Path) -> Self {
+        self.bootstrap = self.bootstrap.and_then(|mut bootstrap| {
+            bootstrap.replace_clusters(file)?;
+            Ok(bootstrap)
+        });
+        self
+    }
+
     /// How the filter's configuration is written.
     #[must_use]
     pub fn form(mut self, form: Form) -> Self {
