@@ -1,0 +1,11 @@
+//! The cases: one file per promise, real Envoy in each.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail loudly"
+)]
+
+mod harness;
+mod language_server;

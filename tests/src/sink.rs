@@ -1,0 +1,152 @@
+//! The programs of this repository and where they are, the sink first of all.
+
+use std::{
+    env,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    bigquery::{DATASET, VIEWS},
+    process::Process,
+    wait,
+};
+
+/// A running sink.
+#[derive(Debug)]
+pub struct Sink {
+    process: Process,
+    settings: Settings,
+}
+
+/// Where a sink listens, what it keeps and where it loads to.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where Envoy streams its access log to.
+    pub access_log: SocketAddr,
+    /// Metrics, health and records.
+    pub http: SocketAddr,
+    /// The durable queue.
+    pub spool: PathBuf,
+    /// BigQuery's project.
+    pub project: String,
+    /// Dataset of the table.
+    pub dataset: String,
+    /// Dataset of the views.
+    pub views: String,
+    /// BigQuery's REST interface.
+    pub rest: SocketAddr,
+    /// BigQuery's gRPC interface.
+    pub grpc: SocketAddr,
+    /// The deployment whose records it takes.
+    pub deployment: String,
+    /// `kid:base64`, shared with the filter.
+    pub keys: String,
+}
+
+impl Settings {
+    /// The usual datasets.
+    #[must_use]
+    pub fn usual_datasets(mut self) -> Self {
+        DATASET.clone_into(&mut self.dataset);
+        VIEWS.clone_into(&mut self.views);
+        self
+    }
+}
+
+impl Sink {
+    /// Starts it and waits until it is ready; its output goes to `folder`.
+    pub async fn start(settings: Settings, folder: &Path) -> Result<Self> {
+        let mut command = Command::new(program("bigquery-sink")?);
+        command
+            .args(["--listen-access-log", &settings.access_log.to_string()])
+            .args(["--listen-http", &settings.http.to_string()])
+            .arg("--spool")
+            .arg(&settings.spool)
+            .args(["--project", &settings.project])
+            .args(["--dataset", &settings.dataset])
+            .args(["--views-dataset", &settings.views])
+            .args(["--bigquery-rest", &format!("http://{}", settings.rest)])
+            .args(["--bigquery-grpc", &format!("http://{}", settings.grpc)])
+            .args(["--deployment", &settings.deployment])
+            .env("GATE_SINK_KEYS", &settings.keys);
+        let process = Process::start("bigquery-sink", command, &folder.join("sink.log"))?;
+        let mut sink = Self { process, settings };
+        let http = crate::client::client().build()?;
+        let ready = format!("http://{}/readyz", sink.settings.http);
+        wait::within(START, "answer from the sink's /readyz", async || {
+            sink.process.check()?;
+            let answer = http.get(&ready).send().await;
+            Ok(answer
+                .is_ok_and(|answer| answer.status() == 200)
+                .then_some(()))
+        })
+        .await?;
+        Ok(sink)
+    }
+
+    /// What it was started with, to start it again.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Its metrics as text.
+    pub async fn metrics(&self) -> Result<String> {
+        let url = format!("http://{}/metrics", self.settings.http);
+        let http = crate::client::client().build()?;
+        Ok(http
+            .get(url)
+            .send()
+            .await?
+            .error_for_status()?
+            .text()
+            .await?)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// The process, to end it in one way or another.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
+/// First start: it makes tables and views.
+const START: Duration = Duration::from_mins(1);
+
+/// The repository's root.
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// What `make setup` installs: `CACHE`, or `.cache` in the repository.
+pub fn cache() -> PathBuf {
+    env::var_os("CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from)
+}
+
+/// Cargo's target folder.
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
+}
+
+/// A program of this repository.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let file = target().join("debug").join(name);
+    ensure!(file.exists(), "there is no {} (make build)", file.display());
+    Ok(file)
+}
+
+/// The Wasm module.
+pub fn module() -> Result<PathBuf> {
+    let file = target().join("wasm32-wasip1/wasm/filter.wasm");
+    ensure!(file.exists(), "there is no {} (make wasm)", file.display());
+    Ok(file)
+}
