@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use e2e::{
-    bigquery,
+    bigquery::Table,
     caller::{Answer as Got, Http, chat, ghost},
     envoy::{Bootstrap, Envoy, Form, Settings},
     issuer::{Algorithm, Forgery, Issuer, Mood},
@@ -596,14 +596,19 @@ fn rows_become_a_table_for_people() {
             .unwrap()
             .clone()
     };
-    let table = bigquery::table(&[row("ana", 1), row("böb", 20)]);
+    let table = Table {
+        columns: vec!["person".to_owned(), "n".to_owned()],
+        rows: vec![row("ana", 1), row("böb", 20)],
+    };
+    let table = table.to_string();
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 4, "{table}");
     assert!(
         lines[3].contains("böb") && lines[3].contains("20"),
         "{table}"
     );
-    assert_eq!(bigquery::table(&[]), "(no rows)\n");
+    assert!(lines[0].starts_with("person  n"), "{table}");
+    assert!(Table::default().to_string().ends_with("(no rows)\n"));
 }
 
 async fn get(url: &str) -> Value {
