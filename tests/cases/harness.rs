@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use e2e::{
-    bigquery,
+    bigquery::Table,
     caller::{Answer as Got, Http, chat, ghost},
     envoy::{Bootstrap, Envoy, Form, Settings},
     issuer::{Algorithm, Forgery, Issuer, Mood},
@@ -483,6 +483,43 @@ async fn artefacts_hold_what_envoy_shows_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn rows_of_each_world_are_its_own() {
+    let worlds = [
+        World::builder().bare().audit().start().await.unwrap(),
+        World::builder().bare().audit().start().await.unwrap(),
+    ];
+    worlds[0].caller("ana").get("/models").await.unwrap();
+    worlds[1].caller("ana").chat("hello").await.unwrap();
+    for (world, path) in worlds.iter().zip(["/models", "/chat/completions"]) {
+        let sql = "SELECT kind, path FROM copilot_audit_views.exchanges";
+        let rows = world.rows(sql).await;
+        assert_eq!(json!(rows), json!([{"kind": "bare", "path": path}]));
+        assert!(!world.leaks("/readyz").await.contains(&"rows".to_owned()));
+    }
+    let error = worlds[0].query("SELECT nothing").await.unwrap_err();
+    assert!(error.to_string().contains("nothing"), "{error}");
+}
+
+#[tokio::test]
+async fn a_sink_that_was_killed_goes_on_with_its_spool() {
+    let mut world = World::builder().bare().audit().start().await.unwrap();
+    world.caller("ana").get("/models").await.unwrap();
+    world
+        .rows("SELECT path FROM copilot_audit_views.exchanges")
+        .await;
+    world.sink().process().kill();
+    world.restart_sink().await.unwrap();
+    world.caller("ana").get("/agents").await.unwrap();
+    let sql = "SELECT path FROM copilot_audit_views.exchanges ORDER BY path";
+    let rows = world.rows_when(sql, |rows| rows.len() > 1).await;
+    assert_eq!(
+        json!(rows),
+        json!([{"path": "/agents"}, {"path": "/models"}])
+    );
+    assert!(world.sink().metrics().await.unwrap().contains("sink_"));
+}
+
+#[tokio::test]
 async fn envoy_refuses_a_bad_bootstrap_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let mut bootstrap = Bootstrap::bare();
@@ -596,14 +633,19 @@ fn rows_become_a_table_for_people() {
             .unwrap()
             .clone()
     };
-    let table = bigquery::table(&[row("ana", 1), row("böb", 20)]);
+    let table = Table {
+        columns: vec!["person".to_owned(), "n".to_owned()],
+        rows: vec![row("ana", 1), row("böb", 20)],
+    };
+    let table = table.to_string();
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines.len(), 4, "{table}");
     assert!(
         lines[3].contains("böb") && lines[3].contains("20"),
         "{table}"
     );
-    assert_eq!(bigquery::table(&[]), "(no rows)\n");
+    assert!(lines[0].starts_with("person  n"), "{table}");
+    assert!(Table::default().to_string().ends_with("(no rows)\n"));
 }
 
 async fn get(url: &str) -> Value {

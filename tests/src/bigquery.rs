@@ -1,6 +1,7 @@
 //! The BigQuery emulator and its SQL.
 
 use std::{
+    fmt::{self, Display, Formatter},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
@@ -129,9 +130,18 @@ pub struct BigQuery {
     pub project: String,
 }
 
+/// What a query gives.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// Names of the columns, in the query's order.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Row>,
+}
+
 impl BigQuery {
-    /// The rows of a query.
-    pub async fn query(&self, sql: &str) -> Result<Vec<Row>> {
+    /// Asks and waits for the answer.
+    pub async fn query(&self, sql: &str) -> Result<Table> {
         let url = format!(
             "http://{}/bigquery/v2/projects/{}/queries",
             self.rest, self.project
@@ -149,30 +159,34 @@ impl BigQuery {
         if !status.is_success() {
             bail!("BigQuery answers {status}: {}", answer["error"]["message"]);
         }
+        let fields = list(&answer["schema"]["fields"]);
+        // the emulator answers 200 to what it cannot understand
+        if let Some(error) = answer["errors"][0]["message"].as_str()
+            && fields.is_empty()
+        {
+            bail!("BigQuery answers: {error}");
+        }
         ensure!(
             answer["jobComplete"] != false,
             "BigQuery wants more time than a test query should take"
         );
-        let fields = answer["schema"]["fields"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        let rows = answer["rows"].as_array().cloned().unwrap_or_default();
-        Ok(rows
-            .iter()
-            .map(|row| {
-                fields
-                    .iter()
-                    .zip(row["f"].as_array().into_iter().flatten())
-                    .map(|(field, cell)| {
-                        let name = field["name"].as_str().unwrap_or_default().to_owned();
-                        let kind = field["type"].as_str().unwrap_or_default();
-                        (name, typed(kind, &cell["v"]))
-                    })
-                    .collect()
-            })
-            .collect())
+        let text = |field: &Value, name: &str| field[name].as_str().unwrap_or_default().to_owned();
+        let row = |row: &Value| {
+            fields
+                .iter()
+                .zip(list(&row["f"]))
+                .map(|(field, cell)| (text(field, "name"), typed(&text(field, "type"), &cell["v"])))
+                .collect()
+        };
+        Ok(Table {
+            columns: fields.iter().map(|field| text(field, "name")).collect(),
+            rows: list(&answer["rows"]).iter().map(row).collect(),
+        })
     }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// REST gives every value as text.
@@ -186,46 +200,46 @@ fn typed(kind: &str, value: &Value) -> Value {
     }
 }
 
-/// Rows as a table for people.
-pub fn table(rows: &[Row]) -> String {
-    let Some(first) = rows.first() else {
-        return "(no rows)\n".to_owned();
-    };
-    let text = |value: &Value| match value {
-        Value::String(text) => text.replace('\n', "⏎"),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    };
-    let names: Vec<&String> = first.keys().collect();
-    let mut lines = vec![names.iter().map(|name| (*name).clone()).collect::<Vec<_>>()];
-    lines.extend(
-        rows.iter()
-            .map(|row| names.iter().map(|name| text(&row[*name])).collect()),
-    );
-    let widths: Vec<usize> = (0..names.len())
-        .map(|column| {
-            let widths = lines.iter().map(|line| line[column].chars().count());
-            widths.max().unwrap_or_default().min(WIDEST)
-        })
-        .collect();
-    let mut table = String::new();
-    for (number, line) in lines.iter().enumerate() {
-        for (cell, width) in line.iter().zip(&widths) {
-            let mut cell = cell.clone();
-            if cell.chars().count() > *width {
-                cell = cell.chars().take(width - 1).chain(['…']).collect();
-            }
-            table.extend([format!("{cell:<width$}"), "  ".to_owned()]);
+/// For people, in columns.
+impl Display for Table {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let text = |value: Option<&Value>| match value {
+            Some(Value::String(text)) => text.replace('\n', "⏎"),
+            Some(Value::Null) | None => String::new(),
+            Some(other) => other.to_string(),
+        };
+        let mut lines = vec![self.columns.clone()];
+        for row in &self.rows {
+            lines.push(
+                self.columns
+                    .iter()
+                    .map(|name| text(row.get(name)))
+                    .collect(),
+            );
         }
-        table.truncate(table.trim_end().len());
-        table.push('\n');
-        if number == 0 {
-            let rule: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
-            table.push_str(&rule.join("  "));
-            table.push('\n');
+        let widths: Vec<usize> = (0..self.columns.len())
+            .map(|column| {
+                let widths = lines.iter().map(|line| line[column].chars().count());
+                widths.max().unwrap_or_default().min(WIDEST)
+            })
+            .collect();
+        lines.insert(1, widths.iter().map(|width| "─".repeat(*width)).collect());
+        for line in lines {
+            let cells = line.iter().zip(&widths).map(|(cell, width)| {
+                if cell.chars().count() > *width {
+                    cell.chars().take(width - 1).chain(['…']).collect()
+                } else {
+                    format!("{cell:<width$}")
+                }
+            });
+            let line = cells.collect::<Vec<String>>().join("  ");
+            writeln!(out, "{}", line.trim_end())?;
         }
+        if self.rows.is_empty() {
+            writeln!(out, "(no rows)")?;
+        }
+        Ok(())
     }
-    table
 }
 
 /// Characters of the widest column.

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::{
-    bigquery::{Row, table},
+    bigquery::Row,
     caller::{Answer as Got, Caller, Http, chat},
     upstream::{Answer, Seen, words},
     world::World,
@@ -77,18 +77,29 @@ pub async fn run() -> Result<()> {
     let sql = "SELECT person, endpoint, decision, status, findings_count AS found, ended \
                FROM copilot_audit_views.exchanges ORDER BY started_at";
     say(&format!("  {sql}\n"));
-    let rows = world
-        .rows_when(sql, |rows| rows.len() >= scenes.len())
+    let table = world
+        .table_when(sql, |rows| rows.len() >= scenes.len())
         .await;
-    say(&indent(&table(&rows)));
-    check_rows(&mut checks, &scenes, &rows);
+    say(&indent(&table.to_string()));
+    check_rows(&mut checks, &scenes, &table.rows);
 
     let sql = "SELECT detector, direction, channel, finding_length AS length, action, fingerprint \
-               FROM copilot_audit_views.findings ORDER BY event_at, position";
-    match world.query(sql).await {
-        Ok(rows) => say(&format!("And the findings:\n\n{}", indent(&table(&rows)))),
-        Err(error) => checks.add(format!("the findings can be asked for ({error})"), false),
-    }
+               FROM copilot_audit_views.findings ORDER BY event_at, finding_offset";
+    let findings = world.query(sql).await?;
+    say(&format!(
+        "And the findings:\n\n{}",
+        indent(&findings.to_string())
+    ));
+    let detectors = ["github-pat", "aws-access-key-id", "slack-bot", "github-pat"];
+    let found: Vec<&str> = findings
+        .rows
+        .iter()
+        .filter_map(|row| row["detector"].as_str())
+        .collect();
+    checks.add(
+        format!("the findings are {detectors:?}"),
+        found == detectors,
+    );
 
     for secret in [GITHUB, AWS, SLACK, WRITTEN] {
         let places = world.leaks(secret).await;

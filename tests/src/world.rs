@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::{
-    bigquery::{BigQuery, DATASET, Emulator, Row, VIEWS},
+    bigquery::{BigQuery, DATASET, Emulator, Row, Table, VIEWS},
     caller::{Caller, Http},
     certs::Certificates,
     envoy::{self, Bootstrap, Envoy, Form},
@@ -242,11 +242,20 @@ impl World {
     ///
     /// # Panics
     ///
-    /// When they are not in time, with the rows that there are; or in a world without audit.
+    /// As [`World::table_when`].
     pub async fn rows_when(&self, sql: &str, good: impl Fn(&[Row]) -> bool) -> Vec<Row> {
+        self.table_when(sql, good).await.rows
+    }
+
+    /// What a query gives, once its rows are as they should be.
+    ///
+    /// # Panics
+    ///
+    /// When they are not in time, with the rows that there are; or in a world without audit.
+    pub async fn table_when(&self, sql: &str, good: impl Fn(&[Row]) -> bool) -> Table {
         let mut last = String::new();
         let rows = wait::until("matching rows", async || match self.query(sql).await {
-            Ok(rows) if good(&rows) => Some(rows),
+            Ok(table) if good(&table.rows) => Some(table),
             other => {
                 last = format!("{other:?}");
                 None
@@ -265,8 +274,8 @@ impl World {
         }
     }
 
-    /// The rows of a query now.
-    pub async fn query(&self, sql: &str) -> Result<Vec<Row>> {
+    /// What a query gives now.
+    pub async fn query(&self, sql: &str) -> Result<Table> {
         let audit = self.audit.as_ref().context("a world without audit")?;
         let sql = sql
             .replace(&format!("{VIEWS}."), &format!("{}.", audit.views))
@@ -289,7 +298,9 @@ impl World {
             let rows = self
                 .query(&format!("SELECT * FROM {DATASET}.records"))
                 .await;
-            let rows = rows.map(|rows| json!(rows).to_string()).unwrap_or_default();
+            let rows = rows
+                .map(|table| json!(table.rows).to_string())
+                .unwrap_or_default();
             artefacts.push(("rows".to_owned(), rows.into_bytes()));
         }
         artefacts

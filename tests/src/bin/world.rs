@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use data_encoding::BASE64;
 use e2e::{
-    bigquery::{BigQuery, table},
+    bigquery::BigQuery,
     demo, namespace,
     ports::{self, Port, loopback},
     process::INHERITED,
@@ -105,9 +105,11 @@ async fn act(command: Command) -> Result<ExitCode> {
                 rest: loopback(ports::BIGQUERY_REST.number()?),
                 project: PROJECT.to_owned(),
             };
-            let rows = bigquery.query(&query).await;
-            let rows = rows.context("cannot ask BigQuery (is `make run` up?)")?;
-            print!("{}", table(&rows));
+            let table = bigquery.query(&query).await;
+            print!(
+                "{}",
+                table.context("cannot ask BigQuery (is `make run` up?)")?
+            );
             Ok(ExitCode::SUCCESS)
         }
     }
