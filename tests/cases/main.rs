@@ -7,5 +7,12 @@
     reason = "tests fail loudly"
 )]
 
+mod audit;
+mod configuration;
+mod endpoints;
+mod failure;
 mod harness;
+mod identity;
 mod language_server;
+mod masking_request;
+mod masking_stream;
