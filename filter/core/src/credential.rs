@@ -13,7 +13,8 @@ const REMOVED: &[&str] = &[
     "forwarded",
 ];
 
-/// Beginnings of names that never go upstream.
+/// Beginnings of names that never go upstream. `x-forwarded-proto` is not ours to remove: Envoy
+/// needs it until the route is chosen, and takes it away itself (see `envoy/`).
 const REMOVED_PREFIXES: &[&str] = &["x-gate-", "x-envoy-", "x-forwarded-"];
 
 /// Whether a shared credential may be attached to the endpoint: a closed list.
@@ -34,7 +35,7 @@ pub(crate) fn removed(headers: &Headers) -> Vec<String> {
         REMOVED.contains(&name)
             || REMOVED_PREFIXES
                 .iter()
-                .any(|prefix| name.starts_with(prefix))
+                .any(|prefix| name.starts_with(prefix) && name != "x-forwarded-proto")
     };
     let mut names: Vec<String> = headers
         .names()

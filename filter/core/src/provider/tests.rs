@@ -9,18 +9,19 @@ use crate::mask::{Catalog, MaskKeys, Masker};
 
 pub(super) const SECRET: &str = concat!("ghp_", "Zx81Kq0pLm5vBn2wRt7yUa3sDf9gHj4eCiO6");
 
-pub(super) fn masker() -> Masker {
-    thread_local! {
-        // Compiling the catalogue costs more than most tests.
-        static MASKER: Masker = {
-            let keys = MaskKeys {
-                fingerprint_key_id: "k1".to_owned(),
-                fingerprint_key: b"a key of tests, nothing else....".to_vec(),
-                placeholder_key: b"another key of tests, no more...".to_vec(),
-            };
-            Masker::new(Rc::new(Catalog::new()), &keys, "test", "somebody")
+thread_local! {
+    // Compiling the detectors takes longer than any test.
+    static MASKER: Masker = {
+        let keys = MaskKeys {
+            fingerprint_key_id: "k1".to_owned(),
+            fingerprint_key: b"a key of tests, nothing else....".to_vec(),
+            placeholder_key: b"another key of tests, no more...".to_vec(),
         };
-    }
+        Masker::new(Rc::new(Catalog::new()), &keys, "test", "somebody")
+    };
+}
+
+pub(super) fn masker() -> Masker {
     MASKER.with(Masker::clone)
 }
 

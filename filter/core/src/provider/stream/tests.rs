@@ -293,6 +293,18 @@ fn held_text_leaves_in_an_event_of_the_same_form_before_the_end() {
             )) + STOP,
             chat_event(r#""index":0,"delta":{"role":"assistant","content":""}"#) + &flush + STOP,
         ),
+        // So does one with other lines, which the reader counts on.
+        (
+            format!("id: 7\n{}{STOP}", says(start)),
+            format!("id: 7\n{}{flush}{STOP}", says("")),
+        ),
+        // An empty reason is none.
+        (
+            chat_event(&format!(
+                r#""index":0,"delta":{{"content":"{start}"}},"finish_reason":"""#
+            )) + &says("x "),
+            says(&format!("{start}x ")),
+        ),
         // The end of another choice ends nothing here.
         (
             says(start) + &STOP.replace("\"index\":0", "\"index\":1") + &says("-") + STOP,
