@@ -45,7 +45,7 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Upstream::Fake, env = "UPSTREAM")]
         upstream: Upstream,
     },
-    /// Opens a shell in a network of its own where the gateway is https://gw.test
+    /// Opens a shell in a network of its own where the gateway is gw.test on port 443
     Shell {
         /// A command to run there instead of the shell
         #[arg(last = true)]
