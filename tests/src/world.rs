@@ -18,7 +18,7 @@ use crate::{
     caller::{Caller, Http},
     certs::Certificates,
     envoy::{self, Bootstrap, Envoy, Form},
-    issuer::Issuer,
+    issuer::{Issuer, Mood},
     ports::{free, loopback},
     process::tail,
     sink::{self, Sink},
@@ -64,6 +64,7 @@ pub struct Builder {
     patches: Vec<Value>,
     changes: Vec<Change>,
     form: Form,
+    mood: Mood,
     settings: envoy::Settings,
     audit: AuditKind,
     ports: Ports,
@@ -155,6 +156,7 @@ impl World {
             patches: Vec::new(),
             changes: Vec::new(),
             form: Form::default(),
+            mood: Mood::default(),
             settings: envoy::Settings::default(),
             audit: AuditKind::default(),
             ports: Ports::default(),
@@ -378,6 +380,13 @@ impl Builder {
         self
     }
 
+    /// How the issuer answers from the beginning.
+    #[must_use]
+    pub fn mood(mut self, mood: Mood) -> Self {
+        self.mood = mood;
+        self
+    }
+
     /// Envoy's worker threads; 1 unless told otherwise.
     #[must_use]
     pub fn concurrency(mut self, threads: u32) -> Self {
@@ -445,6 +454,7 @@ impl Builder {
         } else {
             Issuer::start(self.ports.issuer).await?
         };
+        issuer.set_mood(self.mood);
         let upstream = Upstream::start(self.ports.github).await?;
         upstream.set_github(DOMAIN);
 

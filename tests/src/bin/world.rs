@@ -45,7 +45,7 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Upstream::Fake, env = "UPSTREAM")]
         upstream: Upstream,
     },
-    /// Opens a shell in a network of its own where the gateway is https://gw.test
+    /// Opens a shell in a network of its own where the gateway is gw.test on port 443
     Shell {
         /// A command to run there instead of the shell
         #[arg(last = true)]
@@ -304,7 +304,7 @@ Copilot Gate is up. Ctrl-C ends it; its state is in {state}.
   sink       http://{http}   /metrics /readyz
   BigQuery   http://{rest}   project {PROJECT}
 
-Ask something with a secret in it (the fake GitHub says back what it was told):
+Ask something with a secret in it{echo}:
 
   TOKEN=$(curl -s '{issuer}/token?person=ana')
   curl -N --cacert {authority} --resolve {DOMAIN}:{gateway}:127.0.0.1 \
@@ -320,6 +320,10 @@ Point a client at it (`make shell` does all of this, in a network where the gate
   NODE_EXTRA_CA_CERTS={authority}  GH_COPILOT_TOKEN=$TOKEN  GH_COPILOT_SERVER_URL=https://{DOMAIN}
 "#,
         state = shorter(state),
+        echo = match upstream {
+            Upstream::Fake => " (the fake GitHub says back what it was told)",
+            Upstream::Github => "",
+        },
     );
     Ok(())
 }
