@@ -232,12 +232,11 @@ impl Uploader {
                 let end = Instant::now() + self.limits.patience;
                 let sending = appends.send(flight, rows, &cursor.stream, self.spool.sink_id());
                 match timeout_at(end, sending).await {
-                    Ok(Ok(())) => {}
                     // If an earlier request is at fault, its answer says so better.
                     Ok(Err(status)) if flying.is_empty() => {
                         return Ok(End::Failed(Answer::from(&status), flight));
                     }
-                    Ok(Err(_)) => {}
+                    Ok(_) => {}
                     Err(_) => return Ok(End::Failed(late(), flight)),
                 }
                 flying.push_back((flight, end, received_at));
@@ -282,29 +281,31 @@ impl Uploader {
         }
     }
 
-    /// BigQuery has the rows of `flight`.
+    /// BigQuery has the rows of `flight`, the last of which arrived at `received_at`.
     async fn delivered(&mut self, flight: Flight, received_at: i64) -> Result<(), SpoolError> {
-        let last = (flight.first + flight.rows).saturating_sub(1);
-        self.acknowledge(last).await?;
+        self.acknowledge((flight.first + flight.rows).saturating_sub(1))
+            .await?;
         self.metrics
-            .appended(flight.rows, seconds_since(received_at, crate::now()));
-        self.backoff.reset();
-        self.health.succeeded();
-        self.trouble.at = None;
+            .lagged(seconds_since(received_at, crate::now()));
         Ok(())
     }
 
+    /// BigQuery has all rows up to `last`.
     async fn acknowledge(&mut self, last: u64) -> Result<(), SpoolError> {
-        self.blocking(move |spool| spool.acknowledge(last)).await?;
-        while self.quarantined.pop_front_if(|seq| *seq <= last).is_some() {
-            self.metrics.dead_letter(REJECTED);
-        }
+        let rows = self.blocking(move |spool| spool.acknowledge(last)).await?;
+        self.metrics.appended(rows);
+        self.health.succeeded();
+        self.backoff.reset();
+        self.trouble.at = None;
         if self
             .trouble
             .narrow
             .is_some_and(|(through, _)| through <= last)
         {
             self.trouble.narrow = None;
+        }
+        while self.quarantined.pop_front_if(|seq| *seq <= last).is_some() {
+            self.metrics.dead_letter(REJECTED);
         }
         Ok(())
     }
@@ -509,7 +510,7 @@ fn late() -> Answer {
 }
 
 fn far() -> Instant {
-    Instant::now() + Duration::from_secs(3600)
+    Instant::now() + Duration::from_hours(1)
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
