@@ -515,4 +515,4 @@ fn far() -> Instant {
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
