@@ -10,6 +10,9 @@
 //! - a failed write or sync is final: the spool says so and takes nothing more, since nobody knows
 //!   what reached the disk (the process ends and starts again).
 //!
+//! A spool is never to be copied, nor put back from a backup: two rows would get one number, and
+//! BigQuery would take the second for known.
+//!
 //! Layout, all numbers big-endian in keys, values in protobuf (`Head`, `Cursor`, `Seen`, `Dead`):
 //!
 //! ```text

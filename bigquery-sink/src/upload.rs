@@ -192,7 +192,7 @@ impl Uploader {
             .await;
         let mut appends = match opened {
             Ok(appends) => appends,
-            Err(status) => return Ok(End::Trouble(code_name(status.code()).to_owned())),
+            Err(status) => return Ok(End::Trouble(status.message().to_owned())),
         };
         let mut flying: VecDeque<(Flight, Instant, i64)> = VecDeque::new();
         let mut next = self.spool.status().first_unacked;
@@ -350,7 +350,11 @@ impl Uploader {
                 Ok(go_on)
             }
             Action::Suspect if answer.code == Code::Unknown && times < 3 => Ok(false),
-            Action::Suspect if flight.rows == 1 => self.reject(flight.first).await,
+            Action::Suspect if flight.rows == 1 => {
+                // The tombstone goes alone, so that its answer is about nothing else.
+                self.trouble.narrow = Some((flight.first, 1));
+                self.reject(flight.first).await
+            }
             Action::Suspect => {
                 let half = usize::try_from(flight.rows / 2).unwrap_or(1).max(1);
                 let through = (flight.first + flight.rows).saturating_sub(1);
@@ -362,8 +366,6 @@ impl Uploader {
 
     /// Puts a tombstone in the place of a row; takes it back if the tombstone was refused.
     async fn reject(&mut self, seq: u64) -> Result<bool, SpoolError> {
-        // The tombstone goes alone, so that its answer is about nothing else.
-        self.trouble.narrow = Some((seq, 1));
         self.trouble.at = None;
         let rejected = self
             .blocking(move |spool| {
