@@ -15,6 +15,10 @@ use crate::{bigquery::Target, spool, upload};
 /// kid:base64, several separated by commas. Google's credentials are found where Google's own tools
 /// find them (GOOGLE_APPLICATION_CREDENTIALS, or the metadata server).
 #[derive(Clone, Debug, Parser)]
+#[expect(
+    clippy::doc_markdown,
+    reason = "the help shows the comments as they are"
+)]
 #[command(name = "bigquery-sink", version, max_term_width = 100)]
 pub struct Arguments {
     /// Address of the access log service that Envoy sends to (gRPC, plain text)
@@ -250,7 +254,7 @@ fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
-const APPEND_PATIENCE: Duration = Duration::from_secs(60);
+const APPEND_PATIENCE: Duration = Duration::from_mins(1);
 
 const MIN_KEY_BYTES: usize = 16;
 

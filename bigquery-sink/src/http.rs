@@ -73,3 +73,30 @@ async fn readyz(State(pages): State<Pages>) -> Result<Response, StatusCode> {
     };
     Ok((status, Json(readiness)).into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::{Limits, SpoolError};
+
+    #[tokio::test]
+    async fn health_turns_bad_when_the_spool_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            max_bytes: 1 << 20,
+            min_free_bytes: 0,
+        };
+        let spool = Spool::open(folder.path(), limits).unwrap();
+        let pages = Pages {
+            metrics: Arc::default(),
+            health: Arc::default(),
+            spool: spool.clone(),
+        };
+        pages.health.table_seen();
+        assert_eq!(healthz(State(pages.clone())).await.status(), 200);
+        assert_eq!(readyz(State(pages.clone())).await.unwrap().status(), 200);
+        spool.fail(SpoolError::Failed);
+        assert_eq!(healthz(State(pages.clone())).await.status(), 503);
+        assert_eq!(readyz(State(pages.clone())).await.unwrap().status(), 503);
+    }
+}

@@ -19,7 +19,12 @@ pub mod upload;
 pub mod writer;
 
 /// The part of Envoy's access log service that the sink reads, generated.
-#[allow(clippy::pedantic, unused_qualifications, reason = "generated")]
+#[allow(
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    unused_qualifications,
+    reason = "generated"
+)]
 pub mod envoy {
     tonic::include_proto!("envoy.service.accesslog.v3");
 }

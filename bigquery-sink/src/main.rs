@@ -128,7 +128,7 @@ async fn run(config: Config) -> Result<(), Stop> {
         Server::builder()
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
-            .http2_keepalive_interval(Some(Duration::from_secs(60)))
+            .http2_keepalive_interval(Some(Duration::from_mins(1)))
             .add_service(receiver.into_service())
             .serve_with_incoming_shutdown(TcpIncoming::from(access_log), async move {
                 let _gone = stop_listening.wait_for(|stop| *stop).await;

@@ -46,7 +46,7 @@ impl Default for Metrics {
         let help = "Records kept aside with a tombstone in their place, by reason";
         registry.register("sink_dead_letters", help, dead_letters.clone());
         let appended = Counter::default();
-        let help = "Rows that BigQuery has acknowledged";
+        let help = "Rows that BigQuery has, by its answer or by the table itself";
         registry.register("sink_rows_appended", help, appended.clone());
         let append_errors = Family::default();
         let help = "Appends that failed, by gRPC status code";
@@ -116,10 +116,14 @@ impl Metrics {
         self.dead_letters.get_or_create(&[("reason", reason)]).inc();
     }
 
-    /// BigQuery acknowledged rows; the last of them arrived `lag_seconds` ago.
-    pub fn appended(&self, rows: u64, lag_seconds: f64) {
+    /// BigQuery has these many rows more.
+    pub fn appended(&self, rows: u64) {
         self.appended.inc_by(rows);
-        self.lag.set(lag_seconds);
+    }
+
+    /// The row that BigQuery took last had arrived so long before.
+    pub fn lagged(&self, seconds: f64) {
+        self.lag.set(seconds);
     }
 
     /// An append failed.

@@ -6,7 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
@@ -94,8 +97,12 @@ impl AccessLogService for Receiver {
                 self.take(message).await?;
             }
             // What Envoy has sent already is still taken, what it would send next is not awaited.
+            let end = Instant::now() + LAST_READ;
             while let Ok(Ok(Some(message))) = timeout(LAST_WAIT, stream.message()).await {
                 self.take(message).await?;
+                if Instant::now() >= end {
+                    break;
+                }
             }
             Ok(())
         }
@@ -113,3 +120,6 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// How long a stream is quiet before it is closed for a stop.
 const LAST_WAIT: Duration = Duration::from_millis(100);
+
+/// How long a stream that is never quiet is read before it is closed for a stop.
+const LAST_READ: Duration = Duration::from_secs(1);

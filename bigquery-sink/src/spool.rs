@@ -10,6 +10,9 @@
 //! - a failed write or sync is final: the spool says so and takes nothing more, since nobody knows
 //!   what reached the disk (the process ends and starts again).
 //!
+//! A spool is never to be copied, nor put back from a backup: two rows would get one number, and
+//! BigQuery would take the second for known.
+//!
 //! Layout, all numbers big-endian in keys, values in protobuf (`Head`, `Cursor`, `Seen`, `Dead`):
 //!
 //! ```text
@@ -282,7 +285,7 @@ impl Spool {
         Ok(rows)
     }
 
-    /// Forgets all rows up to and including `through`: BigQuery has them.
+    /// Forgets all rows up to and including `through`: BigQuery has them. Says how many those were.
     ///
     /// Not synced: after a crash of the machine such rows come back, with their old numbers, and are
     /// refused by the stream as known.
@@ -290,13 +293,13 @@ impl Spool {
     /// # Errors
     ///
     /// After any error the spool has failed for good.
-    pub fn acknowledge(&self, through: u64) -> Result<(), SpoolError> {
+    pub fn acknowledge(&self, through: u64) -> Result<u64, SpoolError> {
         self.guarded(|inner| {
             let mut state = inner.state();
             let first = state.head.first_unacked;
             let end = through.saturating_add(1).min(state.head.next_seq);
             if first >= end {
-                return Ok(());
+                return Ok(0);
             }
             let mut batch = inner.store.batch().durability(Some(PersistMode::Buffer));
             for pair in inner.rows.range(key(first)..key(end)) {
@@ -308,7 +311,7 @@ impl Spool {
             batch.insert(&inner.meta, HEAD, state.head.encode_to_vec());
             batch.commit()?;
             inner.room.notify_all();
-            Ok(())
+            Ok(end - first)
         })
     }
 
@@ -451,7 +454,13 @@ impl Spool {
         if self.failed() {
             return Err(SpoolError::Failed);
         }
-        work(&self.0).inspect_err(|_| self.0.failed.store(true, Ordering::Relaxed))
+        work(&self.0).map_err(|error| self.fail(error))
+    }
+
+    /// Takes nothing more from now on.
+    pub(crate) fn fail(&self, error: SpoolError) -> SpoolError {
+        self.0.failed.store(true, Ordering::Relaxed);
+        error
     }
 }
 

@@ -192,7 +192,7 @@ impl Uploader {
             .await;
         let mut appends = match opened {
             Ok(appends) => appends,
-            Err(status) => return Ok(End::Trouble(code_name(status.code()).to_owned())),
+            Err(status) => return Ok(End::Trouble(status.message().to_owned())),
         };
         let mut flying: VecDeque<(Flight, Instant, i64)> = VecDeque::new();
         let mut next = self.spool.status().first_unacked;
@@ -232,12 +232,11 @@ impl Uploader {
                 let end = Instant::now() + self.limits.patience;
                 let sending = appends.send(flight, rows, &cursor.stream, self.spool.sink_id());
                 match timeout_at(end, sending).await {
-                    Ok(Ok(())) => {}
                     // If an earlier request is at fault, its answer says so better.
                     Ok(Err(status)) if flying.is_empty() => {
                         return Ok(End::Failed(Answer::from(&status), flight));
                     }
-                    Ok(Err(_)) => {}
+                    Ok(_) => {}
                     Err(_) => return Ok(End::Failed(late(), flight)),
                 }
                 flying.push_back((flight, end, received_at));
@@ -282,29 +281,31 @@ impl Uploader {
         }
     }
 
-    /// BigQuery has the rows of `flight`.
+    /// BigQuery has the rows of `flight`, the last of which arrived at `received_at`.
     async fn delivered(&mut self, flight: Flight, received_at: i64) -> Result<(), SpoolError> {
-        let last = (flight.first + flight.rows).saturating_sub(1);
-        self.acknowledge(last).await?;
+        self.acknowledge((flight.first + flight.rows).saturating_sub(1))
+            .await?;
         self.metrics
-            .appended(flight.rows, seconds_since(received_at, crate::now()));
-        self.backoff.reset();
-        self.health.succeeded();
-        self.trouble.at = None;
+            .lagged(seconds_since(received_at, crate::now()));
         Ok(())
     }
 
+    /// BigQuery has all rows up to `last`.
     async fn acknowledge(&mut self, last: u64) -> Result<(), SpoolError> {
-        self.blocking(move |spool| spool.acknowledge(last)).await?;
-        while self.quarantined.pop_front_if(|seq| *seq <= last).is_some() {
-            self.metrics.dead_letter(REJECTED);
-        }
+        let rows = self.blocking(move |spool| spool.acknowledge(last)).await?;
+        self.metrics.appended(rows);
+        self.health.succeeded();
+        self.backoff.reset();
+        self.trouble.at = None;
         if self
             .trouble
             .narrow
             .is_some_and(|(through, _)| through <= last)
         {
             self.trouble.narrow = None;
+        }
+        while self.quarantined.pop_front_if(|seq| *seq <= last).is_some() {
+            self.metrics.dead_letter(REJECTED);
         }
         Ok(())
     }
@@ -349,7 +350,11 @@ impl Uploader {
                 Ok(go_on)
             }
             Action::Suspect if answer.code == Code::Unknown && times < 3 => Ok(false),
-            Action::Suspect if flight.rows == 1 => self.reject(flight.first).await,
+            Action::Suspect if flight.rows == 1 => {
+                // The tombstone goes alone, so that its answer is about nothing else.
+                self.trouble.narrow = Some((flight.first, 1));
+                self.reject(flight.first).await
+            }
             Action::Suspect => {
                 let half = usize::try_from(flight.rows / 2).unwrap_or(1).max(1);
                 let through = (flight.first + flight.rows).saturating_sub(1);
@@ -361,8 +366,6 @@ impl Uploader {
 
     /// Puts a tombstone in the place of a row; takes it back if the tombstone was refused.
     async fn reject(&mut self, seq: u64) -> Result<bool, SpoolError> {
-        // The tombstone goes alone, so that its answer is about nothing else.
-        self.trouble.narrow = Some((seq, 1));
         self.trouble.at = None;
         let rejected = self
             .blocking(move |spool| {
@@ -509,9 +512,9 @@ fn late() -> Answer {
 }
 
 fn far() -> Instant {
-    Instant::now() + Duration::from_secs(3600)
+    Instant::now() + Duration::from_hours(1)
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);

@@ -28,7 +28,8 @@ pub struct Closed;
 
 struct Message {
     rows: Vec<(Origin, Entry)>,
-    _room: OwnedSemaphorePermit,
+    /// Given back when the rows are written.
+    room: OwnedSemaphorePermit,
 }
 
 impl Writer {
@@ -57,7 +58,7 @@ impl Writer {
             .await
             .map_err(|_| Closed)?;
         self.queue
-            .send(Message { rows, _room: room })
+            .send(Message { rows, room })
             .await
             .map_err(|_| Closed)
     }
@@ -70,7 +71,7 @@ fn run(
 ) -> Result<(), SpoolError> {
     while let Some(first) = messages.blocking_recv() {
         let mut group = first.rows;
-        let mut permits = vec![first._room];
+        let mut permits = vec![first.room];
         let mut bytes: usize = group.iter().map(|(_, entry)| size(entry)).sum();
         while bytes < MAX_GROUP_BYTES
             && let Ok(message) = messages.try_recv()
@@ -81,7 +82,7 @@ fn run(
                 .map(|(_, entry)| size(entry))
                 .sum::<usize>();
             group.extend(message.rows);
-            permits.push(message._room);
+            permits.push(message.room);
         }
         let (origins, entries): (Vec<_>, Vec<_>) = group.into_iter().unzip();
         let appended = spool

@@ -14,7 +14,12 @@ pub use write::{Appends, Flight, Storage, answer_of};
 pub use proto::storage_error::StorageErrorCode;
 
 /// The part of the Storage Write API that the sink speaks, generated.
-#[allow(clippy::pedantic, unused_qualifications, reason = "generated")]
+#[allow(
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    unused_qualifications,
+    reason = "generated"
+)]
 pub mod proto {
     tonic::include_proto!("google.cloud.bigquery.storage.v1");
 }

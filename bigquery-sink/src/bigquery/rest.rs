@@ -55,7 +55,7 @@ impl Rest {
     pub fn new(url: Url, auth: Auth, target: Target, direct: bool) -> Result<Self, reqwest::Error> {
         let mut builder = Client::builder()
             .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_secs(60));
+            .timeout(Duration::from_mins(1));
         if direct {
             builder = builder.no_proxy();
         }
@@ -213,15 +213,15 @@ impl Rest {
             .call(what, Method::POST, &["queries"], Some(body))
             .await?;
         let mut answer = found.ok_or(RestError::Strange(what))?;
-        while answer["jobComplete"] == false && Instant::now() < end {
+        while running(&answer) && Instant::now() < end {
             let job = answer
                 .pointer("/jobReference/jobId")
                 .and_then(Value::as_str);
-            let path = ["queries", &job.ok_or(RestError::Strange(what))?.to_owned()];
+            let path = ["queries", job.ok_or(RestError::Strange(what))?];
             let found = self.call(what, Method::GET, &path, None).await?;
             answer = found.ok_or(RestError::Strange(what))?;
         }
-        if answer["jobComplete"] == false {
+        if running(&answer) {
             return Err(RestError::Strange(what));
         }
         Ok(answer)
@@ -234,8 +234,8 @@ impl Rest {
         body: Value,
     ) -> Result<(), RestError> {
         match self.call(what, Method::POST, path, Some(body)).await {
-            Err(RestError::Refused { status: 409, .. }) => Ok(()), // another sink was faster
-            Ok(Some(_)) => Ok(()),
+            // 409: another sink was faster.
+            Ok(Some(_)) | Err(RestError::Refused { status: 409, .. }) => Ok(()),
             Ok(None) => Err(RestError::Strange(what)),
             Err(error) => Err(error),
         }
@@ -288,6 +288,10 @@ impl Rest {
     }
 }
 
+fn running(answer: &Value) -> bool {
+    answer.get("jobComplete") == Some(&Value::Bool(false))
+}
+
 /// Types have two names each in the API.
 fn same_type(found: &Value, ours: &str) -> bool {
     let found = match found.as_str() {
@@ -300,4 +304,4 @@ fn same_type(found: &Value, ours: &str) -> bool {
 }
 
 /// How long a query may take: they are all short.
-const QUERY_PATIENCE: Duration = Duration::from_secs(120);
+const QUERY_PATIENCE: Duration = Duration::from_mins(2);

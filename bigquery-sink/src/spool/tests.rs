@@ -248,6 +248,22 @@ fn what_never_was_a_row_stays_a_dead_letter() {
 }
 
 #[test]
+fn a_spool_that_failed_once_takes_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    spool.append(&[entry("a")], 1).unwrap();
+    spool.0.dead.insert(key(0), [0xff]).unwrap();
+    assert!(matches!(spool.restore(0), Err(SpoolError::Corrupt(_))));
+    assert!(spool.failed());
+    assert!(matches!(
+        spool.append(&[entry("b")], 2),
+        Err(SpoolError::Failed)
+    ));
+    assert!(matches!(spool.acknowledge(0), Err(SpoolError::Failed)));
+    assert_eq!(all(&spool).len(), 1, "what is there can still be read");
+}
+
+#[test]
 fn the_cursor_survives_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(folder.path(), ROOMY).unwrap();

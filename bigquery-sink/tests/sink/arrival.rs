@@ -13,7 +13,7 @@ use crate::world::{Emulator, Filter, PROJECT, Sink, carrying, dataset, eventuall
 
 #[tokio::test]
 async fn every_column_arrives_with_its_value() {
-    let emulator = Emulator::start().await;
+    let emulator = Emulator::shared().await;
     let dataset = dataset();
     let sink = Sink::start(emulator.rest, emulator.grpc, &dataset, &[]).await;
     let mut filter = Filter::new(1);
@@ -70,7 +70,7 @@ async fn every_column_arrives_with_its_value() {
 
 #[tokio::test]
 async fn two_thousand_records_are_two_thousand_rows() {
-    let emulator = Emulator::start().await;
+    let emulator = Emulator::shared().await;
     let dataset = dataset();
     let sink = Sink::start(emulator.rest, emulator.grpc, &dataset, &[]).await;
     let (mut one, mut two) = (Filter::new(1), Filter::new(2));
@@ -104,7 +104,7 @@ async fn two_thousand_records_are_two_thousand_rows() {
 
 #[tokio::test]
 async fn views_show_exchanges_findings_and_gaps() {
-    let emulator = Emulator::start().await;
+    let emulator = Emulator::shared().await;
     let dataset = dataset();
     let one = Sink::start(emulator.rest, emulator.grpc, &dataset, &[]).await;
     let two = Sink::start(emulator.rest, emulator.grpc, &dataset, &[]).await;
@@ -192,7 +192,7 @@ async fn views_show_exchanges_findings_and_gaps() {
 
 #[tokio::test]
 async fn foreign_and_tampered_entries_are_accounted_for() {
-    let emulator = Emulator::start().await;
+    let emulator = Emulator::shared().await;
     let dataset = dataset();
     let mut sink = Sink::start(emulator.rest, emulator.grpc, &dataset, &[]).await;
     let mut filter = Filter::new(1);
@@ -267,7 +267,7 @@ async fn foreign_and_tampered_entries_are_accounted_for() {
 
 #[tokio::test]
 async fn an_older_table_gets_the_columns_that_it_lacks() {
-    let emulator = Emulator::start().await;
+    let emulator = Emulator::shared().await;
     let dataset = dataset();
     let body = json!({ "datasetReference": { "projectId": PROJECT, "datasetId": dataset } });
     let post = async |path: &str, body: &serde_json::Value| {
@@ -372,7 +372,7 @@ async fn a_sink_waits_for_a_bigquery_that_is_not_there_yet() {
 
 #[tokio::test]
 async fn a_stop_leaves_nothing_behind() {
-    let emulator = Emulator::start().await;
+    let emulator = Emulator::shared().await;
     let dataset = dataset();
     // Rows would wait long for others, were it not for the stop.
     let mut sink = Sink::start(

@@ -8,7 +8,7 @@ const SMALL_APPENDS: [&str; 4] = ["--append-rows", "20", "--append-wait-ms", "5"
 
 #[tokio::test]
 async fn a_killed_sink_goes_on_where_it_was() {
-    let emulator = Emulator::start().await;
+    let emulator = Emulator::shared().await;
     let dataset = dataset();
     let mut sink = Sink::start(emulator.rest, emulator.grpc, &dataset, &SMALL_APPENDS).await;
     for (round, kill_at) in [150_f64, 40.0, 300.0].into_iter().enumerate() {
@@ -46,7 +46,7 @@ async fn a_killed_sink_goes_on_where_it_was() {
             (sink.metric("sink_spool_records").await < 1.0).then_some(())
         })
         .await;
-        assert_exactly(&emulator, &dataset, durable.next_seq).await;
+        assert_exactly(emulator, &dataset, durable.next_seq).await;
     }
 }
 
@@ -57,7 +57,7 @@ async fn a_killed_bigquery_makes_no_loss_and_no_repeat() {
     let sink = Sink::start(emulator.rest, emulator.grpc, &dataset, &SMALL_APPENDS).await;
     let mut filter = Filter::new(1);
     let mut sent = 0.0;
-    for round in 1..=3 {
+    for round in 1..=2 {
         sink.send(filter.records(800)).await.unwrap();
         sent += 800.0;
         eventually("appends are under way", async || {
@@ -77,7 +77,7 @@ async fn a_killed_bigquery_makes_no_loss_and_no_repeat() {
     }
     let opened = sink.log().matches("opened a write stream").count();
     assert!(
-        opened >= 4,
+        opened >= 3,
         "{opened} streams: the emulator's streams did not vanish"
     );
     assert_eq!(

@@ -90,8 +90,12 @@ pub struct Fake {
 
 impl Fake {
     pub async fn start() -> Self {
-        let rest = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(0, 0).await
+    }
+
+    pub async fn start_on(rest: u16, grpc: u16) -> Self {
+        let rest = TcpListener::bind(("127.0.0.1", rest)).await.unwrap();
+        let grpc = TcpListener::bind(("127.0.0.1", grpc)).await.unwrap();
         let fake = Self {
             world: Arc::default(),
             rest: rest.local_addr().unwrap().port(),

@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::{
     fake::{Fake, Fault, Poison},
-    world::{Filter, PROJECT, Sink, carrying, eventually},
+    world::{Filter, PROJECT, Sink, carrying, eventually, free_port},
 };
 
 async fn world(more: &[&str]) -> (Fake, Sink, Filter) {
@@ -318,6 +318,32 @@ async fn a_table_that_lost_columns_gets_them_again() {
         *method == Method::POST && path.ends_with("/tables")
     };
     assert_eq!(fake.world().rest.iter().filter(made).count(), 2);
+}
+
+#[tokio::test]
+async fn a_full_spool_holds_rows_back_and_drops_none() {
+    let (rest, grpc) = (free_port(), free_port());
+    let sink = Sink::start(rest, grpc, "audit", &["--spool-max-bytes", "100000"]).await;
+    let mut filter = Filter::new(1);
+    for _ in 0..50 {
+        sink.send(filter.records(10)).await.unwrap(); // about 7 kB each
+    }
+    eventually("the spool is full", async || {
+        (sink.metric("sink_spool_full").await > 0.0).then_some(())
+    })
+    .await;
+    let bytes = sink.metric("sink_spool_bytes").await;
+    assert!(bytes < 100_000.0, "{bytes}");
+    assert!(sink.metric("sink_records_received_total").await < 500.0);
+    let said = sink.ready().await.1;
+    assert!(
+        said["spool"].as_str().unwrap().starts_with("no room"),
+        "{said}"
+    );
+    let fake = Fake::start_on(rest, grpc).await;
+    sink.drained(500.0).await;
+    assert!(tombstones(&fake, 500).is_empty());
+    assert_eq!(sink.metric("sink_spool_full").await, 0.0);
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use prost::Message;
 use prost_types::Any;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 pub const PROJECT: &str = "test-project";
 pub const KEYS: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -75,18 +76,24 @@ pub struct Emulator {
 }
 
 impl Emulator {
-    /// Starts one with files, so that it can be killed and started again.
+    /// One for all tests that do not end it; goes away with this process.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Emulator> = OnceCell::const_new();
+        SHARED.get_or_init(Self::start).await
+    }
+
+    /// Starts one of the test's own.
     pub async fn start() -> Self {
         let mut emulator = Self::prepare();
         emulator.run().await;
         emulator
     }
 
-    /// One that does not run yet.
+    /// One that does not run yet. It keeps files, so that it can be killed and started again.
     pub fn prepare() -> Self {
         Self {
             process: None,
-            folder: tempfile::tempdir().unwrap(),
+            folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
             rest: free_port(),
             grpc: free_port(),
         }
