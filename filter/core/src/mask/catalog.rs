@@ -23,7 +23,7 @@ use super::vendors::VENDORS;
 const PEM_GAP: &str = r#"(?:[ \t\r\n"'+,]|\\+[nrt]|\\)"#;
 
 /// Detectors of structures: what has no vendor.
-static STRUCTURES: [Detector; 17] = [
+static STRUCTURES: [Detector; 19] = [
     Detector {
         name: "private-key",
         rule: Rule::Token {
@@ -104,6 +104,34 @@ static STRUCTURES: [Detector; 17] = [
             "postgres://user:${DB_PASSWORD}@db/crm",
             "https://user:<password>@host/",
             "postgres://user:password@localhost/db",
+        ],
+    },
+    Detector {
+        name: "command-password",
+        rule: Rule::Command,
+        examples: &[
+            concat!(
+                "docker login -u ci -p ",
+                "«Xsra7mAwBlWcyKLy8J0» registry.acme.example"
+            ),
+            concat!("curl -sS -u ci:", "«q7Zk2LmX9vTb» https://acme.example"),
+        ],
+        counter_examples: &[
+            "mkdir -p target/debug2/x86",
+            "curl -u \"${USER}:${PASSWORD}\" https://acme.example",
+            "curl -u username:password https://acme.example",
+        ],
+    },
+    Detector {
+        name: "pgpass-password",
+        rule: Rule::Fields,
+        examples: &[concat!(
+            "db.acme.example:5432:crm:app:",
+            "«9Zjcl.VizDK5n_Y7»\n"
+        )],
+        counter_examples: &[
+            "src/main.rs:1204:17: error: q7Zk2LmX9vTb",
+            "127.0.0.1:5432:5432",
         ],
     },
     Detector {
@@ -427,6 +455,8 @@ pub struct Catalog {
     /// In the order of the table.
     detectors: Vec<Entry>,
     url: usize,
+    command: usize,
+    fields: usize,
     aws_pair: usize,
     aws_id: usize,
 }
@@ -504,6 +534,8 @@ impl Catalog {
         ];
         Self {
             url: find(|detector| matches!(detector.rule, Rule::Url)),
+            command: find(|detector| matches!(detector.rule, Rule::Command)),
+            fields: find(|detector| matches!(detector.rule, Rule::Fields)),
             aws_pair: find(|detector| matches!(detector.rule, Rule::AwsPair)),
             aws_id: find(|detector| detector.name == "aws-access-key-id"),
             words: Tokens {
@@ -541,6 +573,14 @@ impl Catalog {
 
     pub(super) fn url(&self) -> usize {
         self.url
+    }
+
+    pub(super) fn command(&self) -> usize {
+        self.command
+    }
+
+    pub(super) fn fields(&self) -> usize {
+        self.fields
     }
 
     pub(super) fn aws_pair(&self) -> usize {

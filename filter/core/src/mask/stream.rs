@@ -420,10 +420,22 @@ impl TextMask {
             }
             armed.end_filler(raw, byte);
         }
+        let since = self.offset();
         if !is_anchored {
+            let before = from.map_or("", |from| self.line_before(run.text, from));
+            if let Some((detector, gap)) = unnamed(run.masker.catalog(), raw, before, byte) {
+                let grade = Grade::Password;
+                self.armed = Some(Armed {
+                    detector,
+                    grade,
+                    gap,
+                    since,
+                    tag: false,
+                    strict: true,
+                });
+            }
             return;
         }
-        let since = self.offset();
         let is_tag = from
             .and_then(|from| from.checked_sub(1))
             .and_then(|before| run.text.as_bytes().get(before))
@@ -447,6 +459,11 @@ impl TextMask {
             }
             return;
         }
+        // a segment of `arn:…:secret:name`
+        if byte == b':' && run.text.as_bytes().get(from.unwrap_or(0).wrapping_sub(1)) == Some(&b':')
+        {
+            return;
+        }
         let named = Name::read(raw).and_then(|name| run.masker.catalog().named(&name));
         if let Some((detector, grade)) = named {
             self.armed = Some(Armed {
@@ -461,6 +478,16 @@ impl TextMask {
                 self.pending = Some((detector, grade, since));
             }
         }
+    }
+
+    /// The line before this place as far as every cut lets the machine look back.
+    fn line_before<'a>(&self, text: &'a str, to: usize) -> &'a str {
+        const BACK: usize = 64;
+        let floor = self.floor.saturating_sub(self.base);
+        let floor = usize::try_from(floor).unwrap_or(usize::MAX);
+        let from = text.ceil_char_boundary(to.saturating_sub(BACK).max(floor).min(to));
+        let before = text.get(from..to).unwrap_or_default();
+        before.rsplit_once('\n').map_or(before, |(_, line)| line)
     }
 
     fn read_gap(&mut self, run: &mut Run<'_>, byte: u8) -> Verdict {
@@ -783,6 +810,36 @@ impl Armed {
             }
             _ => Gap::Type,
         };
+    }
+}
+
+/// What announces a password without a name: an option of a command, a port between colons.
+fn unnamed(catalog: &Catalog, raw: &str, before: &str, byte: u8) -> Option<(usize, Gap)> {
+    match raw {
+        "-p" if byte == b' '
+            && ["login", "sshpass"]
+                .iter()
+                .any(|word| before.contains(word)) =>
+        {
+            Some((
+                catalog.command(),
+                Gap::AfterKey {
+                    closed: false,
+                    spaced: false,
+                },
+            ))
+        }
+        "-u" | "--user" if byte == b' ' && before.contains("curl") => {
+            Some((catalog.command(), Gap::Account))
+        }
+        _ if byte == b':'
+            && matches!(raw.len(), 4 | 5)
+            && before.ends_with(':')
+            && raw.bytes().all(|digit| digit.is_ascii_digit()) =>
+        {
+            Some((catalog.fields(), Gap::Fields { colons: 3 }))
+        }
+        _ => None,
     }
 }
 

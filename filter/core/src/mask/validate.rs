@@ -102,6 +102,12 @@ fn is_password(value: &str, quoted: bool, strict: bool) -> bool {
     }
     // without quotes it may be code: `token2`, `utf8`, `a+b`
     let mixture = switches(value);
+    if value.starts_with('-') {
+        return false;
+    }
+    if strict && digits == 0 {
+        return special > 0 && mixture >= 4 && !is_wordy(value);
+    }
     if strict || special == 0 {
         return digits > 0 && (mixture >= 3 || special > 0 || value.len() >= 16);
     }
