@@ -132,6 +132,7 @@ static STRUCTURES: [Detector; 19] = [
         counter_examples: &[
             "src/main.rs:1204:17: error: q7Zk2LmX9vTb",
             "127.0.0.1:5432:5432",
+            "2001:db8:1100:2f0:0:1:9cb4:4216/125",
         ],
     },
     Detector {

@@ -353,6 +353,11 @@ impl TextMask {
             let Rule::Token { tail, check, .. } = entry.detector.rule else {
                 continue;
             };
+            let in_blob =
+                self.at > 0 && matches!(self.behind(run.text.as_bytes()), Some([b'+' | b'/', ..]));
+            if check == Check::Random && in_blob {
+                continue;
+            }
             let goes_on = run.text.as_bytes().get(end).is_some_and(|b| is_word(*b));
             if tail == Tail::Exact && goes_on {
                 continue;
@@ -834,13 +839,23 @@ fn unnamed(catalog: &Catalog, raw: &str, before: &str, byte: u8) -> Option<(usiz
         }
         _ if byte == b':'
             && matches!(raw.len(), 4 | 5)
-            && before.ends_with(':')
+            && ends_in_host(before)
             && raw.bytes().all(|digit| digit.is_ascii_digit()) =>
         {
             Some((catalog.fields(), Gap::Fields { colons: 3 }))
         }
         _ => None,
     }
+}
+
+/// Whether a host name and a colon end here, and no other colon is before them.
+fn ends_in_host(before: &str) -> bool {
+    let Some(before) = before.strip_suffix(':') else {
+        return false;
+    };
+    let rest = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || "-.*".contains(c));
+    let host = before.get(rest.len()..).unwrap_or_default();
+    !rest.ends_with(':') && host.bytes().any(|byte| !byte.is_ascii_digit())
 }
 
 /// One call of the machine: its input, and where results go.
