@@ -15,408 +15,13 @@ use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 use regex_automata::util::syntax;
 
-use super::detector::{Check, Detector, Grade, Rule, Start, Tail};
+use super::detector::{Detector, Grade, Rule, Start};
 use super::names::{ANCHORS, Name};
+use super::structures::STRUCTURES;
 use super::vendors::VENDORS;
 
 /// Separators in a PEM block: white space, escapes of it, quotes, and what joins strings.
 const PEM_GAP: &str = r#"(?:[ \t\r\n"'+,]|\\+[nrt]|\\)"#;
-
-/// Detectors of structures: what has no vendor.
-static STRUCTURES: [Detector; 17] = [
-    Detector {
-        name: "private-key",
-        rule: Rule::Token {
-            proof: r#"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:[ \t\r\n"'+,]|\\+[nrt]|\\)*(?:[A-Za-z0-9+/=]{16}|[A-Z][A-Za-z-]{2,20}: [ -\[\]-~]{0,100}(?:\n|\r|\\+[nr]))"#,
-            start: Start::Word,
-            tail: Tail::Pem,
-            check: Check::Pattern,
-        },
-        examples: &[
-            concat!(
-                "key: \"«-----BEGIN ",
-                "PRIVATE KEY-----\\nMIIBVgIBADANBgkqhkiG9w0BAQEF\\nQ2xhc3NpY2Fs\\n-----END PRIVATE KEY-----»\\n\""
-            ),
-            concat!(
-                "«-----BEGIN RSA ",
-                "PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0F1E\n\nMIIBVgIBADANBgkqhkiG9w0BAQEF\nQ2xhc3Np\n-----END RSA PRIVATE KEY-----»\n"
-            ),
-            concat!(
-                "tls:\n  key: |\n    «-----BEGIN EC ",
-                "PRIVATE KEY-----\n    MHcCAQEEIAiGxIlY2sYpZd1V9w0BAQEF\n    Q2xh\n    -----END EC PRIVATE KEY-----»\n  on: true\n"
-            ),
-            concat!(
-                "«-----BEGIN PGP ",
-                "PRIVATE KEY BLOCK-----\n\nlQOYBGX2sYpZd1V9w0BAQEFQ2xhc3NpY2Fs\n=aB3d\n-----END PGP PRIVATE KEY BLOCK-----»\n"
-            ),
-        ],
-        counter_examples: &[
-            "if line == \"-----BEGIN PRIVATE KEY-----\" { load() }",
-            "-----BEGIN CERTIFICATE-----\nMIIBVgIBADANBgkqhkiG9w0BAQEF\n-----END CERTIFICATE-----\n",
-            "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----\n",
-        ],
-    },
-    Detector {
-        name: "private-key-base64",
-        rule: Rule::Token {
-            proof: r"LS0tLS1CRUdJTi[A-Za-z0-9+/]{38}",
-            start: Start::Word,
-            tail: Tail::Base64,
-            check: Check::PemBase64,
-        },
-        examples: &[concat!(
-            "LS0tLS1CRUdJTi",
-            "BQUklWQVRFIEtFWS0tLS0tCk1JSUJWZ0lCQURBTkJna3Foa2lHOXcwQkFRRUYK"
-        )],
-        counter_examples: &[
-            "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1JSUJWZ0lCQURBTkJna3Foa2lHOXcwQkFRRUYK",
-        ],
-    },
-    Detector {
-        name: "jwt",
-        rule: Rule::Token {
-            proof: r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{4}",
-            start: Start::Word,
-            tail: Tail::Dotted,
-            check: Check::Jwt,
-        },
-        examples: &[concat!(
-            "eyJ",
-            "hbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI0NzExIiwibmFtZSI6Ik1pYSJ9.q7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQr"
-        )],
-        counter_examples: &[
-            "eyJhbGciOi.xxxx",
-            "eyJ4IjoxLCJ5IjoyfQ.eyJzdWIiOiI0NzExIn0.abc",
-        ],
-    },
-    Detector {
-        name: "url-password",
-        rule: Rule::Url,
-        examples: &[
-            concat!(
-                "DATABASE_URL=postgres://svc:",
-                "«q7Zk-2LmX9vT»@db.corp.internal:5432/crm"
-            ),
-            concat!("redis://:", "«Gl4cier2020»@cache:6379/0"),
-        ],
-        counter_examples: &[
-            "http://localhost:8080/a@b",
-            "postgres://user:${DB_PASSWORD}@db/crm",
-            "https://user:<password>@host/",
-            "postgres://user:password@localhost/db",
-        ],
-    },
-    Detector {
-        name: "aws-secret-access-key",
-        rule: Rule::Named {
-            names: &[
-                "secretaccesskey",
-                "awssecretkey",
-                "awssecret",
-                "amazonsecretkey",
-            ],
-            grade: Grade::Generated,
-        },
-        examples: &[concat!(
-            "aws_secret_access_key = ",
-            "«a0n0VeSPCQdyMoYuNmqjA3pJeffR1Z5ndXk0jY07»\n"
-        )],
-        counter_examples: &[
-            "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-            "AWS_SECRET_ACCESS_KEY=${SECRET}",
-        ],
-    },
-    Detector {
-        name: "aws-secret-access-key-pair",
-        rule: Rule::AwsPair,
-        examples: &[concat!(
-            "(\"MASKED_AWS_ACCESS_KEY_ID_ABCDEFGHIJKLMNOP\", \"",
-            "«tYX25GTMPi1eRpqrW6s/F1xLASxqtQyavLoxubUF»\")"
-        )],
-        counter_examples: &[],
-    },
-    Detector {
-        name: "azure-storage-key",
-        rule: Rule::Named {
-            names: &[
-                "accountkey",
-                "storagekey",
-                "sharedaccesskey",
-                "cosmoskey",
-                "primarykeyvalue",
-            ],
-            grade: Grade::Generated,
-        },
-        examples: &[concat!(
-            "DefaultEndpointsProtocol=https;AccountName=acme;AccountKey=",
-            "«q7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQrq7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQrq7Zk2LmX9vTb+AStRnW8sQ==»;EndpointSuffix=core.windows.net"
-        )],
-        counter_examples: &["AccountKey=<key>;"],
-    },
-    Detector {
-        name: "private-key-value",
-        rule: Rule::Named {
-            names: &["privatekey", "privkey"],
-            grade: Grade::Generated,
-        },
-        examples: &[concat!(
-            "PrivateKey = ",
-            "«jhrTGSplh9+MBBK31zUpGb7ioW09ABXrKcqPoB2Rz7E=»\nAddress = 10.8.0.2/24"
-        )],
-        counter_examples: &[
-            "private_key = load_key(path)",
-            "IceSSL.PrivateKey=rsa1024_priv.pem",
-        ],
-    },
-    Detector {
-        name: "api-key",
-        rule: Rule::Named {
-            names: &[
-                "apikey",
-                "appkey",
-                "accesskey",
-                "authkey",
-                "servicekey",
-                "subscriptionkey",
-                "adminkey",
-                "deploykey",
-                "clientkey",
-                "accesskeysecret",
-                "integrationkey",
-                "functionkey",
-                "writekey",
-                "licensekey",
-            ],
-            grade: Grade::Generated,
-        },
-        examples: &[
-            concat!("api_key: '", "«q7Zk2LmX9vTb4RnW8sYc»'"),
-            concat!("{\\\"apiKey\\\": \\\"", "«q7Zk2LmX9vTb4RnW8sYc»\\\"}"),
-            concat!("const API_KEY: &str = \"", "«q7Zk2LmX9vTb4RnW8sYc»\";"),
-            concat!(
-                "{\"key\":\"MAPS_API_KEY\",\"value\":\"",
-                "«q7Zk2LmX9vTb4RnW8sYc»\"}"
-            ),
-            concat!(
-                "helm upgrade app --set maps.apiKey=",
-                "«q7Zk2LmX9vTb4RnW8sYc» --namespace prod"
-            ),
-        ],
-        counter_examples: &[
-            "api_key = process.env.API_KEY;",
-            "api_key = \"your-api-key-goes-here\"",
-            "api_key: string = getApiKey(42)",
-            "apiKey={config.services.maps.apiKey}",
-        ],
-    },
-    Detector {
-        name: "encryption-key",
-        rule: Rule::Named {
-            names: &[
-                "encryptionkey",
-                "signingkey",
-                "secretkey",
-                "secretkeybase",
-                "masterkey",
-                "jwtkey",
-                "hmackey",
-                "sessionkey",
-                "cookiekey",
-                "cryptkey",
-                "authsalt",
-                "loggedinkey",
-                "noncekey",
-                "secureauthkey",
-                "noncesalt",
-                "loggedinsalt",
-                "sharedkey",
-                "cipherkey",
-            ],
-            grade: Grade::Generated,
-        },
-        examples: &[
-            concat!(
-                "SECRET_KEY = '",
-                "«q7zk2lmx9#vtb4rnw8(syc1)dhf3gjk5pqr+2wq»'"
-            ),
-            concat!(
-                "  secret_key_base: ",
-                "«308c38f6b4baa1fcd704aa5b5bdd4e6906ec44de16f3dae5»\n"
-            ),
-        ],
-        counter_examples: &[
-            "SECRET_KEY = os.environ['SECRET_KEY']",
-            "signing_key = Ed25519.generate()",
-        ],
-    },
-    Detector {
-        name: "authorization",
-        rule: Rule::Named {
-            names: &["authorization"],
-            grade: Grade::Header,
-        },
-        examples: &[concat!(
-            "Authorization: ",
-            "«q7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQr»\n"
-        )],
-        counter_examples: &[
-            "Authorization: Bearer <token>",
-            "Authorization: Bearer $TOKEN\"",
-            "authorization: none",
-        ],
-    },
-    Detector {
-        name: "bearer-token",
-        rule: Rule::Named {
-            names: &["bearer"],
-            grade: Grade::Generated,
-        },
-        examples: &[
-            concat!(
-                "curl -H 'Authorization: Bearer ",
-                "«q7Zk2LmX9vTb4RnW8sYc1dHf3g»'"
-            ),
-            concat!(
-                "h = {\"Authorization\": \"Bearer ",
-                "«q7Zk2LmX9vTb4RnW8sYc1dHf3g»\"}"
-            ),
-        ],
-        counter_examples: &[
-            "a bearer token is sent",
-            "f\"Bearer {token}\"",
-            "Bearer test",
-        ],
-    },
-    Detector {
-        name: "basic-auth",
-        rule: Rule::Named {
-            names: &["basic", "auth"],
-            grade: Grade::Basic,
-        },
-        examples: &[
-            concat!(
-                "Authorization: Basic ",
-                "«Y2k6ZUEyRC42di43dmN2MVgyNnh1TFJo»\n"
-            ),
-            concat!(
-                "\"registry\": { \"auth\": \"",
-                "«Y2k6ZUEyRC42di43dmN2MVgyNnh1TFJo»\" }"
-            ),
-        ],
-        counter_examples: &["Authorization: Basic {base64}", "a basic c2ltcGxl example"],
-    },
-    Detector {
-        name: "secret",
-        rule: Rule::Named {
-            names: &["secret", "secretvalue", "clientsecretvalue", "credential"],
-            grade: Grade::Generated,
-        },
-        examples: &[concat!(
-            "webhook_secret = \"",
-            "«31c28a8403d17174570e8e9dcca2fc03»\""
-        )],
-        counter_examples: &[
-            "secret = \"<hunter2>\"",
-            "client_secret = var.client_secret",
-            "secretName: my-app-tls-2",
-        ],
-    },
-    Detector {
-        name: "token",
-        rule: Rule::Named {
-            names: &[
-                "token",
-                "tokenvalue",
-                "phpsessid",
-                "jsessionid",
-                "sessionid",
-            ],
-            grade: Grade::Generated,
-        },
-        examples: &[
-            concat!(
-                "//npm.corp.example/:_authToken=",
-                "«038dc160-7cc5-435a-ab54-72f1a6e6fd4c»\n"
-            ),
-            concat!(
-                "c.Headers.Add(\"ci-token\", \"",
-                "«NtZWGgJ8VqbP_kvHsQu-Cy6csQvX»\");"
-            ),
-            concat!(
-                "curl 'https://a.example/v1?page=2&access_token=",
-                "«q7Zk2LmX9vTb4RnW8sYc»&x=1'"
-            ),
-        ],
-        counter_examples: &[
-            "next_page_token = \"q7Zk2LmX9vTb4RnW8sYc\"",
-            "token: CancellationToken",
-            "const token = await getToken();",
-            "csrf_token = 'q7Zk2LmX9vTb4RnW8sYc'",
-        ],
-    },
-    Detector {
-        name: "password",
-        rule: Rule::Named {
-            names: &[
-                "password",
-                "passwd",
-                "pwd",
-                "pass",
-                "passphrase",
-                "passwort",
-                "passcode",
-                "pw",
-                "passwordvalue",
-            ],
-            grade: Grade::Password,
-        },
-        examples: &[
-            concat!("DB_PASSWORD = \"", "«hunter2-Xq»\""),
-            concat!(
-                "Server=tcp:db;Database=crm;User ID=app;Password=",
-                "«I8GBCJ5T0fHLybB0h»;Encrypt=True;"
-            ),
-            concat!(
-                "psql \"host=db user=app password=",
-                "«Qv1JB55fbgEW3kSBld» sslmode=require\""
-            ),
-            concat!("<password>", "«be6~UWPCBcxmW14YJ»</password>"),
-            concat!(
-                "machine api.acme.example\n  login ci\n  password ",
-                "«2~AxoaTpw1c9TV3P»\n"
-            ),
-            concat!(
-                "variable \"db_password\" {\n  type    = string\n  default = \"",
-                "«i4SXW+A.hP8kXPh7»\"\n}"
-            ),
-            concat!(
-                "os.environ.setdefault(\"KEYSTORE_PASSWORD\", \"",
-                "«v4x9MlWGI9l.#nX»\")"
-            ),
-            concat!("REDIS_PASS=", "«Zephyr!1988»\n"),
-        ],
-        counter_examples: &[
-            "password = \"password\"",
-            "password: string",
-            "password=\"${DB_PASSWORD}\"",
-            "password = user.password2",
-            "if password == other { }",
-            "password = \"********\"",
-            "password combination.\n\nR5: Regulatory--21",
-            "passwordVariable: 'PASSWORD'",
-            "password = \"MASKED_PASSWORD_ABCDEFGHIJKLMNOP\"",
-        ],
-    },
-    Detector {
-        name: "wifi-key",
-        rule: Rule::Named {
-            names: &["wpakey", "presharedkey", "psk"],
-            grade: Grade::Password,
-        },
-        examples: &[concat!("psk=\"", "«hunter2-Xq»\"")],
-        counter_examples: &["psk=\"\""],
-    },
-];
 
 /// The compiled detectors; made once per worker.
 pub struct Catalog {
@@ -427,6 +32,8 @@ pub struct Catalog {
     /// In the order of the table.
     detectors: Vec<Entry>,
     url: usize,
+    command: usize,
+    fields: usize,
     aws_pair: usize,
     aws_id: usize,
 }
@@ -504,6 +111,8 @@ impl Catalog {
         ];
         Self {
             url: find(|detector| matches!(detector.rule, Rule::Url)),
+            command: find(|detector| matches!(detector.rule, Rule::Command)),
+            fields: find(|detector| matches!(detector.rule, Rule::Fields)),
             aws_pair: find(|detector| matches!(detector.rule, Rule::AwsPair)),
             aws_id: find(|detector| detector.name == "aws-access-key-id"),
             words: Tokens {
@@ -541,6 +150,14 @@ impl Catalog {
 
     pub(super) fn url(&self) -> usize {
         self.url
+    }
+
+    pub(super) fn command(&self) -> usize {
+        self.command
+    }
+
+    pub(super) fn fields(&self) -> usize {
+        self.fields
     }
 
     pub(super) fn aws_pair(&self) -> usize {

@@ -39,6 +39,10 @@ pub(super) enum Rule {
     },
     /// The password in `scheme://user:password@`.
     Url,
+    /// The password of a command's option: `curl -u user:password`, `docker login -p password`.
+    Command,
+    /// The last field of `host:port:database:user:password`.
+    Fields,
     /// The secret key that follows a masked AWS access key id.
     AwsPair,
 }

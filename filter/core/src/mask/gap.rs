@@ -31,6 +31,10 @@ pub(super) enum Gap {
     UrlPassword,
     /// Behind an AWS access key id.
     AwsPair,
+    /// In fields with colons between, so many colons before the value.
+    Fields { colons: u8 },
+    /// Between `-u` and the colon of `user:password`.
+    Account,
 }
 
 /// What the next byte means in a gap.
@@ -121,6 +125,19 @@ impl Gap {
                 b' ' | b'\t' | b'\n' | b'\r' | b'"' | b'\'' | b'`' | b',' | b':' | b';' | b'='
                 | b'|' | b'\\' => Next::Stay(self),
                 _ if byte.is_ascii_alphanumeric() || byte == b'/' => Next::Bare { strict: true },
+                _ => Next::Dead,
+            },
+            Self::Fields { colons } => match byte {
+                b':' if colons <= 1 => Next::Stay(Self::AfterOperator { operator: byte }),
+                b':' => Next::Stay(Self::Fields { colons: colons - 1 }),
+                b'_' | b'-' | b'.' | b'*' => Next::Stay(self),
+                _ if byte.is_ascii_alphanumeric() => Next::Stay(self),
+                _ => Next::Dead,
+            },
+            Self::Account => match byte {
+                b':' => Next::Stay(Self::AfterOperator { operator: byte }),
+                b' ' | b'"' | b'\'' | b'_' | b'-' | b'.' | b'@' | b'+' => Next::Stay(self),
+                _ if byte.is_ascii_alphanumeric() => Next::Stay(self),
                 _ => Next::Dead,
             },
             // values start here: the machine does not read on

@@ -5,17 +5,21 @@
 //! still needs, 1,024 characters at most. Cutting the text elsewhere never changes the result; a
 //! whole text goes through the same machine in one piece.
 //!
-//! [`catalog`] is the table of detectors, [`stream`] the machine that it drives.
+//! `vendors` and `structures` are the table of detectors, `stream` is the machine that it drives.
 
+mod bytes;
+mod canonical;
 mod catalog;
 mod detector;
 mod gap;
 mod names;
 mod placeholder;
 mod stream;
+mod structures;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod value_end;
 mod vendors;
 
 use std::fmt;

@@ -24,10 +24,12 @@ pub(super) const ANCHORS: [&str; 16] = [
 pub(super) const LONGEST: usize = 64;
 
 /// Words that deny, wherever they stand in the name.
-const DENIED: [&str; 49] = [
+const DENIED: [&str; 51] = [
     "public",
     "publishable",
     "csrf",
+    "lock",
+    "change",
     "authenticity",
     "verification",
     "xsrf",
@@ -148,9 +150,14 @@ impl Name {
 
     /// Whether the name ends with this one; short ones must start a word.
     pub(super) fn ends_with(&self, end: &str) -> bool {
+        const ONE_WORD: &str = "sessionid";
         let Some(at) = self.text.len().checked_sub(end.len()) else {
             return false;
         };
+        if end == ONE_WORD && self.starts.last() != Some(&at) {
+            // `sessionId` is an id in code, `sessionid` a cookie
+            return false;
+        }
         self.text.ends_with(end) && (end.len() >= 6 || self.starts.contains(&at))
     }
 

@@ -134,6 +134,7 @@ pub(super) enum Look {
 
 /// Looks for a placeholder at the start of `text`; `kinds` is the closed list.
 pub(super) fn look(text: &[u8], is_final: bool, is_kind: impl Fn(&[u8]) -> bool) -> Look {
+    // more than the longest kind needs
     const LONGEST: usize = 80;
     let prefix = PREFIX.as_bytes();
     let shared = text.iter().zip(prefix).take_while(|(a, b)| a == b).count();
@@ -144,32 +145,31 @@ pub(super) fn look(text: &[u8], is_final: bool, is_kind: impl Fn(&[u8]) -> bool)
             Look::Not
         };
     }
-    let length = text
+    let run = text
         .iter()
         .take(LONGEST)
         .take_while(|&&b| is_word(b))
         .count();
-    if length == text.len() && !is_final {
+    if run == text.len() && run < LONGEST && !is_final {
         return Look::More;
     }
-    if length == LONGEST {
-        return Look::Not;
-    }
-    let body = text.get(prefix.len()..length).unwrap_or_default();
-    let Some(kind_length) = body.len().checked_sub(DIGEST_LENGTH) else {
-        return Look::Not;
-    };
-    let (kind, digest) = body.split_at_checked(kind_length).unwrap_or_default();
-    let digest_fits = digest.first() == Some(&b'_')
-        && digest
+    let body = text.get(prefix.len()..run).unwrap_or_default();
+    let ends = (0..body.len()).filter(|at| body.get(*at) == Some(&b'_'));
+    for kind_length in ends {
+        let (kind, rest) = body.split_at_checked(kind_length).unwrap_or_default();
+        let Some((digest, after)) = rest.split_at_checked(DIGEST_LENGTH) else {
+            break;
+        };
+        let is_digest = digest
             .iter()
             .skip(1)
             .all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7'));
-    if digest_fits && is_kind(kind) {
-        Look::Is(length)
-    } else {
-        Look::Not
+        let goes_on = after.first().is_some_and(u8::is_ascii_alphanumeric);
+        if is_digest && !goes_on && is_kind(kind) {
+            return Look::Is(prefix.len() + kind_length + DIGEST_LENGTH);
+        }
     }
+    Look::Not
 }
 
 fn is_word(byte: u8) -> bool {
@@ -179,4 +179,35 @@ fn is_word(byte: u8) -> bool {
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
     // HMAC takes keys of every length; the short form is the same key with zeros behind it
     Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&[0; 64].into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_recognised_exactly() {
+        let is_kind = |kind: &[u8]| matches!(kind, b"TOKEN" | b"JWT");
+        let cases = [
+            ("MASKED_TOKEN_ABCDEFGHIJKLMNOP", true, Look::Is(29)),
+            ("MASKED_TOKEN_ABCDEFGHIJKLMNOP\"", false, Look::Is(29)),
+            ("MASKED_TOKEN_ABCDEFGHIJKLMNOP_x\"", false, Look::Is(29)),
+            ("MASKED_TOKEN_ABCDEFGHIJKLMNOP", false, Look::More),
+            ("MASKED_TO", false, Look::More),
+            ("MAS", false, Look::More),
+            ("MAS", true, Look::Not),
+            ("MASKED_TOKEN_ABCDEFGHIJKLMNOPQ\"", false, Look::Not),
+            ("MASKED_TOKEN_ABCDEFGHIJKLMNO1\"", false, Look::Not),
+            ("MASKED_TOKEN_abcdefghijklmnop\"", false, Look::Not),
+            ("MASKED_OTHER_ABCDEFGHIJKLMNOP\"", false, Look::Not),
+            ("MASKED_TOKEN_ABCDEFGHIJKLMN\"", false, Look::Not),
+        ];
+        for (text, is_final, expected) in cases {
+            assert_eq!(
+                look(text.as_bytes(), is_final, is_kind),
+                expected,
+                "{text} {is_final}"
+            );
+        }
+    }
 }

@@ -16,20 +16,21 @@ use std::fmt;
 use aho_corasick::automaton::Automaton as _;
 use regex_automata::dfa::Automaton as _;
 
+use super::bytes::{is_base64, is_name, is_opening, is_word};
+use super::canonical::{base64_of, first_line, percent_decoded};
 use super::catalog::{Catalog, Pattern, pem};
 use super::detector::{Check, Grade, Rule, Start, Tail};
 use super::gap::{Gap, Next};
 use super::names::Name;
 use super::placeholder::{DIGEST_LENGTH, Look, PREFIX, Seal, look};
 use super::validate::{aws_secret_holds, proof_holds, url_password_holds, value_holds};
+use super::value_end::{End, bare_end, quoted_end, url_password_end};
 use super::{Finding, Masker};
 
 /// Bytes of decided text that stay for looking back: more than the longest key name.
 const CONTEXT: usize = 96;
 /// Longest attempt at a token, in bytes; what is undecided then is no token.
 const TOKEN_CAP: usize = 512;
-/// Longest value behind a key name.
-const VALUE_CAP: usize = 400;
 /// Longest attempt at a line of a PEM block.
 const LINE_CAP: usize = 300;
 /// Longest PEM block: a BEGIN line without END does not take the rest of the text.
@@ -353,6 +354,11 @@ impl TextMask {
             let Rule::Token { tail, check, .. } = entry.detector.rule else {
                 continue;
             };
+            let in_blob =
+                self.at > 0 && matches!(self.behind(run.text.as_bytes()), Some([b'+' | b'/', ..]));
+            if check == Check::Random && in_blob {
+                continue;
+            }
             let goes_on = run.text.as_bytes().get(end).is_some_and(|b| is_word(*b));
             if tail == Tail::Exact && goes_on {
                 continue;
@@ -420,10 +426,22 @@ impl TextMask {
             }
             armed.end_filler(raw, byte);
         }
+        let since = self.offset();
         if !is_anchored {
+            let before = from.map_or("", |from| self.line_before(run.text, from));
+            if let Some((detector, gap)) = unnamed(run.masker.catalog(), raw, before, byte) {
+                let grade = Grade::Password;
+                self.armed = Some(Armed {
+                    detector,
+                    grade,
+                    gap,
+                    since,
+                    tag: false,
+                    strict: true,
+                });
+            }
             return;
         }
-        let since = self.offset();
         let is_tag = from
             .and_then(|from| from.checked_sub(1))
             .and_then(|before| run.text.as_bytes().get(before))
@@ -447,6 +465,11 @@ impl TextMask {
             }
             return;
         }
+        // a segment of `arn:…:secret:name`
+        if byte == b':' && run.text.as_bytes().get(from.unwrap_or(0).wrapping_sub(1)) == Some(&b':')
+        {
+            return;
+        }
         let named = Name::read(raw).and_then(|name| run.masker.catalog().named(&name));
         if let Some((detector, grade)) = named {
             self.armed = Some(Armed {
@@ -461,6 +484,16 @@ impl TextMask {
                 self.pending = Some((detector, grade, since));
             }
         }
+    }
+
+    /// The line before this place as far as every cut lets the machine look back.
+    fn line_before<'a>(&self, text: &'a str, to: usize) -> &'a str {
+        const BACK: usize = 64;
+        let floor = self.floor.saturating_sub(self.base);
+        let floor = usize::try_from(floor).unwrap_or(usize::MAX);
+        let from = text.ceil_char_boundary(to.saturating_sub(BACK).max(floor).min(to));
+        let before = text.get(from..to).unwrap_or_default();
+        before.rsplit_once('\n').map_or(before, |(_, line)| line)
     }
 
     fn read_gap(&mut self, run: &mut Run<'_>, byte: u8) -> Verdict {
@@ -500,7 +533,7 @@ impl TextMask {
         escaped: bool,
         strict: bool,
     ) -> Verdict {
-        let end = match quoted_end(run, self.at, quote, escaped) {
+        let end = match quoted_end(run.text.as_bytes(), run.is_final, self.at, quote, escaped) {
             End::More => return Verdict::Hold,
             End::At(end) => Some(end),
             End::Never => None,
@@ -523,7 +556,7 @@ impl TextMask {
     }
 
     fn bare(&mut self, run: &mut Run<'_>, armed: Armed, byte: u8, strict: bool) -> Verdict {
-        let end = match bare_end(run, self.at) {
+        let end = match bare_end(run.text.as_bytes(), run.is_final, self.at) {
             End::More => return Verdict::Hold,
             End::At(end) => Some(end),
             End::Never => None,
@@ -554,7 +587,7 @@ impl TextMask {
     }
 
     fn url_password(&mut self, run: &mut Run<'_>, armed: Armed) -> Verdict {
-        match url_password_end(run, self.at) {
+        match url_password_end(run.text.as_bytes(), run.is_final, self.at) {
             End::More => return Verdict::Hold,
             End::At(end) => {
                 let value = run.text.get(self.at..end).unwrap_or_default();
@@ -786,6 +819,46 @@ impl Armed {
     }
 }
 
+/// What announces a password without a name: an option of a command, a port between colons.
+fn unnamed(catalog: &Catalog, raw: &str, before: &str, byte: u8) -> Option<(usize, Gap)> {
+    match raw {
+        "-p" if byte == b' '
+            && ["login", "sshpass"]
+                .iter()
+                .any(|word| before.contains(word)) =>
+        {
+            Some((
+                catalog.command(),
+                Gap::AfterKey {
+                    closed: false,
+                    spaced: false,
+                },
+            ))
+        }
+        "-u" | "--user" if byte == b' ' && before.contains("curl") => {
+            Some((catalog.command(), Gap::Account))
+        }
+        _ if byte == b':'
+            && matches!(raw.len(), 4 | 5)
+            && ends_in_host(before)
+            && raw.bytes().all(|digit| digit.is_ascii_digit()) =>
+        {
+            Some((catalog.fields(), Gap::Fields { colons: 3 }))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a host name and a colon end here, and no other colon is before them.
+fn ends_in_host(before: &str) -> bool {
+    let Some(before) = before.strip_suffix(':') else {
+        return false;
+    };
+    let rest = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || "-.*".contains(c));
+    let host = before.get(rest.len()..).unwrap_or_default();
+    !rest.ends_with(':') && host.bytes().any(|byte| !byte.is_ascii_digit())
+}
+
 /// One call of the machine: its input, and where results go.
 struct Run<'a> {
     masker: &'a Masker,
@@ -793,13 +866,6 @@ struct Run<'a> {
     is_final: bool,
     out: &'a mut String,
     findings: &'a mut Vec<Finding>,
-}
-
-/// Where a value ends.
-enum End {
-    More,
-    At(usize),
-    Never,
 }
 
 /// Steps an automaton from `at` until it is dead, has seen `cap` bytes, or lacks text.
@@ -842,182 +908,4 @@ fn look_for(pattern: &Pattern, run: &Run<'_>, at: usize, cap: usize) -> Seen {
         found,
         is_cut: true,
     }
-}
-
-fn quoted_end(run: &Run<'_>, at: usize, quote: u8, escaped: bool) -> End {
-    let bytes = run.text.as_bytes();
-    let mut end = at;
-    loop {
-        if end - at > VALUE_CAP {
-            return End::Never;
-        }
-        match (bytes.get(end), bytes.get(end + 1)) {
-            (None, _) if run.is_final => return End::At(end),
-            (None, _) => return End::More,
-            (Some(b'\n' | b'\r'), _) => return End::Never,
-            (Some(b'\\'), None) if !run.is_final => return End::More,
-            (Some(b'\\'), next) if escaped => {
-                return if next == Some(&quote) {
-                    End::At(end)
-                } else {
-                    End::Never
-                };
-            }
-            (Some(b'\\'), Some(_)) => end += 2,
-            (Some(byte), _) if *byte == quote => {
-                return if escaped { End::Never } else { End::At(end) };
-            }
-            _ => end += 1,
-        }
-    }
-}
-
-fn bare_end(run: &Run<'_>, at: usize) -> End {
-    let rest = run.text.as_bytes().get(at..).unwrap_or_default();
-    let end = rest
-        .iter()
-        .take(VALUE_CAP + 1)
-        .position(|byte| !is_bare(*byte));
-    match end {
-        Some(end) => match rest.get(end) {
-            Some(b'(' | b'[' | b'{') => End::Never,
-            _ => End::At(at + end),
-        },
-        None if rest.len() > VALUE_CAP => End::Never,
-        None if run.is_final => End::At(run.text.len()),
-        None => End::More,
-    }
-}
-
-fn url_password_end(run: &Run<'_>, at: usize) -> End {
-    let rest = run.text.as_bytes().get(at..).unwrap_or_default();
-    let ends = |byte: u8| {
-        !byte.is_ascii_graphic()
-            || matches!(
-                byte,
-                b'@' | b'/' | b'?' | b'#' | b'"' | b'\'' | b'`' | b'\\' | b'<' | b'>'
-            )
-    };
-    let end = rest.iter().take(VALUE_CAP + 1).position(|byte| ends(*byte));
-    match end {
-        Some(end) if rest.get(end) == Some(&b'@') => End::At(at + end),
-        None if rest.len() <= VALUE_CAP && !run.is_final => End::More,
-        _ => End::Never,
-    }
-}
-
-/// The base64 of the first line that a PEM block's proof shows.
-fn first_line(proof: &str) -> &str {
-    let body = proof.rsplit_once("-----").map_or("", |(_, body)| body);
-    if body.contains(": ") {
-        ""
-    } else {
-        body.get(body.len().saturating_sub(16)..).unwrap_or("")
-    }
-}
-
-/// The base64 in a line, without what surrounds it.
-fn base64_of(line: &str) -> String {
-    let mut plain = String::with_capacity(line.len());
-    let mut before = ' ';
-    let mut characters = line.chars().peekable();
-    while let Some(character) = characters.next() {
-        if character == '\\' {
-            characters.next_if(|next| matches!(next, 'n' | 'r' | 't'));
-        }
-        // a plus between strings joins them
-        let mut is_inside = || {
-            before.is_ascii_alphanumeric()
-                || characters.peek().is_some_and(char::is_ascii_alphanumeric)
-        };
-        if character.is_ascii_alphanumeric()
-            || matches!(character, '/' | '=')
-            || character == '+' && is_inside()
-        {
-            plain.push(character);
-        }
-        before = character;
-    }
-    plain
-}
-
-fn percent_decoded(value: &str) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte == b'%'
-            && let Some((digits, after)) = after.split_first_chunk::<2>()
-            && let Ok(decoded) = data_encoding::HEXUPPER_PERMISSIVE.decode(digits)
-        {
-            plain.extend(decoded);
-            rest = after;
-        } else {
-            plain.push(byte);
-        }
-    }
-    plain
-}
-
-fn is_word(byte: u8) -> bool {
-    class(byte) & WORD != 0
-}
-
-/// Characters of a key name in its dotted and dashed forms.
-fn is_name(byte: u8) -> bool {
-    class(byte) & NAME != 0
-}
-
-const WORD: u8 = 1;
-const NAME: u8 = 2;
-
-fn class(byte: u8) -> u8 {
-    const CLASSES: [u8; 256] = classes();
-    CLASSES.get(usize::from(byte)).copied().unwrap_or_default()
-}
-
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const fn classes() -> [u8; 256] {
-    let mut classes = [0; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        if byte.is_ascii_alphanumeric() || byte == b'_' {
-            classes[byte as usize] = WORD | NAME;
-        } else if byte == b'-' || byte == b'.' {
-            classes[byte as usize] = NAME;
-        }
-        byte += 1;
-    }
-    classes
-}
-
-fn is_opening(byte: u8) -> bool {
-    matches!(byte, b'"' | b'\'' | b'`' | b'=' | b':' | b'(' | b'>' | b'[')
-}
-
-fn is_base64(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
-}
-
-/// Characters of a value without quotes.
-fn is_bare(byte: u8) -> bool {
-    byte.is_ascii_graphic()
-        && !matches!(
-            byte,
-            b'"' | b'\''
-                | b'`'
-                | b','
-                | b';'
-                | b'&'
-                | b'<'
-                | b'>'
-                | b'('
-                | b')'
-                | b'['
-                | b']'
-                | b'{'
-                | b'}'
-                | b'|'
-                | b'\\'
-        )
 }

@@ -192,6 +192,30 @@ fn secret_key_behind_its_id_is_masked() {
 }
 
 #[test]
+fn placeholder_with_text_glued_to_it_is_recognised() {
+    // once it was not, and the word behind it became a value in the second pass
+    let text = concat!(
+        "password: CCIPAT",
+        "_mA5JnZBf1bMsOoWc4ickOm_8d0c04aed2b2a5309f636b3a2659dee578ec115f_x=>patV6OINLJtI"
+    );
+    let (out, findings) = mask(text);
+    assert_eq!((findings.len(), mask(&out).1.len()), (1, 0), "{out}");
+}
+
+#[test]
+fn beginning_of_a_placeholder_proves_no_token() {
+    // once the first letters of the second placeholder completed the first token
+    let text = concat!(
+        "ops_eyJ",
+        "LSpSwjcJh6M+oeKV1PRAX5aCDO0yYJdU3/",
+        "tk-us",
+        "-TAKXf9qE9bgfo0K_MLBNGsBlSyGScI6PGPjqrNpKykUm49-0"
+    );
+    let (out, findings) = mask(text);
+    assert_eq!((findings.len(), mask(&out).1.len()), (1, 0), "{out}");
+}
+
+#[test]
 fn nothing_is_held_behind_a_delimiter_of_prose_or_code() {
     let masker = masker();
     let text = "The quick brown fox: let x = compute(a, b); // https://example.org/a?b=c\n\"ok\" ";
@@ -444,6 +468,12 @@ fn fragment() -> impl Strategy<Value = String> {
         "%20",
         "basic",
         "=>",
+        "-p ",
+        "-u ",
+        "curl ",
+        "login ",
+        ":5432:",
+        "db:",
         "hunter2-Xq",
         "==",
     ];

@@ -985,7 +985,7 @@ pub(super) static VENDORS: [Detector; 157] = [
         "slack-webhook",
         r"https://hooks\.slack\.com/(?:services|workflows|triggers)/[A-Z0-9]{8,12}/[A-Z0-9]{8,20}/[A-Za-z0-9]{16}",
         Tail::Alnum,
-        Check::Plain,
+        Check::Shape,
         &[concat!(
             "htt",
             "ps://hooks.slack.com/workflows/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"

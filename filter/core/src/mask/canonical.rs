@@ -1,0 +1,55 @@
+//! One form for a value that is written in many: what its fingerprint is made of.
+
+/// The base64 of the first line that a PEM block's proof shows.
+pub(super) fn first_line(proof: &str) -> &str {
+    let body = proof.rsplit_once("-----").map_or("", |(_, body)| body);
+    if body.contains(": ") {
+        ""
+    } else {
+        body.get(body.len().saturating_sub(16)..).unwrap_or("")
+    }
+}
+
+/// The base64 in a line, without what surrounds it.
+pub(super) fn base64_of(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut before = ' ';
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        if character == '\\' {
+            characters.next_if(|next| matches!(next, 'n' | 'r' | 't'));
+        }
+        // a plus between strings joins them
+        let mut is_inside = || {
+            before.is_ascii_alphanumeric()
+                || characters.peek().is_some_and(char::is_ascii_alphanumeric)
+        };
+        if character.is_ascii_alphanumeric()
+            || matches!(character, '/' | '=')
+            || character == '+' && is_inside()
+        {
+            plain.push(character);
+        }
+        before = character;
+    }
+    plain
+}
+
+/// A part of a URL without percent signs that stand for bytes.
+pub(super) fn percent_decoded(value: &str) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte == b'%'
+            && let Some((digits, after)) = after.split_first_chunk::<2>()
+            && let Ok(decoded) = data_encoding::HEXUPPER_PERMISSIVE.decode(digits)
+        {
+            plain.extend(decoded);
+            rest = after;
+        } else {
+            plain.push(byte);
+        }
+    }
+    plain
+}

@@ -1,0 +1,80 @@
+//! Finds the end of a value behind a key name.
+
+use super::bytes::is_bare;
+
+/// Longest value behind a key name, in bytes.
+const VALUE_CAP: usize = 400;
+
+/// Where a value ends.
+pub(super) enum End {
+    /// Behind the text that has come.
+    More,
+    /// At this byte.
+    At(usize),
+    /// It is none: too long, a call, another line.
+    Never,
+}
+
+/// The end of a value in quotes that starts at `at`.
+pub(super) fn quoted_end(bytes: &[u8], is_final: bool, at: usize, quote: u8, escaped: bool) -> End {
+    let mut end = at;
+    loop {
+        if end - at > VALUE_CAP {
+            return End::Never;
+        }
+        match (bytes.get(end), bytes.get(end + 1)) {
+            (None, _) if is_final => return End::At(end),
+            (None, _) => return End::More,
+            (Some(b'\n' | b'\r'), _) => return End::Never,
+            (Some(b'\\'), None) if !is_final => return End::More,
+            (Some(b'\\'), next) if escaped => {
+                return if next == Some(&quote) {
+                    End::At(end)
+                } else {
+                    End::Never
+                };
+            }
+            (Some(b'\\'), Some(_)) => end += 2,
+            (Some(byte), _) if *byte == quote => {
+                return if escaped { End::Never } else { End::At(end) };
+            }
+            _ => end += 1,
+        }
+    }
+}
+
+/// The end of a value without quotes.
+pub(super) fn bare_end(bytes: &[u8], is_final: bool, at: usize) -> End {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let end = rest
+        .iter()
+        .take(VALUE_CAP + 1)
+        .position(|byte| !is_bare(*byte));
+    match end {
+        Some(end) => match rest.get(end) {
+            Some(b'(' | b'[' | b'{') => End::Never,
+            _ => End::At(at + end),
+        },
+        None if rest.len() > VALUE_CAP => End::Never,
+        None if is_final => End::At(bytes.len()),
+        None => End::More,
+    }
+}
+
+/// The end of a URL's password: its `@`.
+pub(super) fn url_password_end(bytes: &[u8], is_final: bool, at: usize) -> End {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let ends = |byte: u8| {
+        !byte.is_ascii_graphic()
+            || matches!(
+                byte,
+                b'@' | b'/' | b'?' | b'#' | b'"' | b'\'' | b'`' | b'\\' | b'<' | b'>'
+            )
+    };
+    let end = rest.iter().take(VALUE_CAP + 1).position(|byte| ends(*byte));
+    match end {
+        Some(end) if rest.get(end) == Some(&b'@') => End::At(at + end),
+        None if rest.len() <= VALUE_CAP && !is_final => End::More,
+        _ => End::Never,
+    }
+}
