@@ -321,11 +321,16 @@ impl TextMask {
                 Look::Not => {}
             }
         }
+        let before = self
+            .behind(run.text.as_bytes())
+            .map_or(b' ', |[before, ..]| before);
+        if byte == b'e' && before == b'-' {
+            // only a JWT starts so, and behind a dash this is the middle of one: without this,
+            // `eyJ-eyJ-eyJ-` costs an attempt of full length at each dash
+            return Verdict::Pass;
+        }
         let verdict = self.attempt(run, Start::Word);
-        let opens = self.at == 0
-            || self
-                .behind(run.text.as_bytes())
-                .is_some_and(|[before, ..]| is_opening(before));
+        let opens = self.at == 0 || is_opening(before);
         if verdict == Verdict::Pass && opens {
             return self.attempt(run, Start::Opening);
         }
