@@ -20,7 +20,9 @@ async fn every_kind_of_exchange_leaves_one_row() {
     world.upstream().script(Answer::text("Here you are."));
     ana.chat(&format!("explain {SENT} ")).await.unwrap();
     ana.ghost("def add(a, b):\n").await.unwrap();
-    ana.raw("POST", "/chat/completions", &[], "{\"model\":").await.unwrap();
+    ana.raw("POST", "/chat/completions", &[], "{\"model\":")
+        .await
+        .unwrap();
     ana.post("/responses", &json!({})).await.unwrap();
     world.stranger(Http::Two).chat("who am I?").await.unwrap();
     world.stranger(Http::Two).get("/telemetry").await.unwrap();
@@ -30,47 +32,114 @@ async fn every_kind_of_exchange_leaves_one_row() {
     assert_eq!(rows.len(), 6);
     let of = |row: usize, column: &str| rows[row].get(column).cloned().unwrap_or(Value::Null);
     let decisions: Vec<Value> = (0..6).map(|row| of(row, "decision")).collect();
-    assert_eq!(json!(decisions), json!(["mask", "allow", "unreadable", "deny", "unidentified", "drop"]));
+    assert_eq!(
+        json!(decisions),
+        json!([
+            "mask",
+            "allow",
+            "unreadable",
+            "deny",
+            "unidentified",
+            "drop"
+        ])
+    );
     let endpoints: Vec<Value> = (0..6).map(|row| of(row, "endpoint")).collect();
-    assert_eq!(json!(endpoints), json!(["chat", "completions", "chat", "unknown", "chat", "telemetry"]));
+    assert_eq!(
+        json!(endpoints),
+        json!([
+            "chat",
+            "completions",
+            "chat",
+            "unknown",
+            "chat",
+            "telemetry"
+        ])
+    );
     for (column, value) in [
-        ("person", "ana"), ("role", "engineer"), ("deployment", "demo"), ("model", "gpt-4.1"),
-        ("method", "POST"), ("path", "/chat/completions"), ("request_id", "req-1"),
-        ("interaction_id", "turn-1"), ("session_id", "session-1"), ("agent_task_id", "task-1"),
-        ("ended", "complete"), ("rule", "secrets"),
+        ("person", "ana"),
+        ("role", "engineer"),
+        ("deployment", "demo"),
+        ("model", "gpt-4.1"),
+        ("method", "POST"),
+        ("path", "/chat/completions"),
+        ("request_id", "req-1"),
+        ("interaction_id", "turn-1"),
+        ("session_id", "session-1"),
+        ("agent_task_id", "task-1"),
+        ("ended", "complete"),
+        ("rule", "secrets"),
     ] {
         assert_eq!(of(0, column), value, "{column}");
     }
     let asked = of(0, "request_content").to_string();
     assert!(asked.contains("explain MASKED_GITHUB_PAT_"), "{asked}");
-    assert!(of(0, "response_content").to_string().contains("Here you are."));
+    assert!(
+        of(0, "response_content")
+            .to_string()
+            .contains("Here you are.")
+    );
 }
 
 #[tokio::test]
 async fn findings_are_rows_without_the_secret() {
     let world = World::with_audit().await;
-    world.upstream().script(Answer::parts(WRITTEN.chars().map(String::from).chain([" ok".to_owned()])));
-    world.caller("ana").chat(&format!("explain {SENT} ")).await.unwrap();
+    world.upstream().script(Answer::parts(
+        WRITTEN.chars().map(String::from).chain([" ok".to_owned()]),
+    ));
+    world
+        .caller("ana")
+        .chat(&format!("explain {SENT} "))
+        .await
+        .unwrap();
     let sql = "SELECT * FROM copilot_audit_views.findings ORDER BY direction";
     let rows = world.rows_when(sql, |rows| rows.len() >= 2).await;
     let of = |row: usize, column: &str| rows[row].get(column).cloned().unwrap_or(Value::Null);
-    assert_eq!((of(0, "direction"), of(0, "detector")), (json!("request"), json!("github-pat")));
-    assert_eq!((of(1, "direction"), of(1, "detector")), (json!("response"), json!("gitlab-pat")));
+    assert_eq!(
+        (of(0, "direction"), of(0, "detector")),
+        (json!("request"), json!("github-pat"))
+    );
+    assert_eq!(
+        (of(1, "direction"), of(1, "detector")),
+        (json!("response"), json!("gitlab-pat"))
+    );
     assert!(of(0, "fingerprint").as_str().unwrap().starts_with("f1:"));
 }
 
 #[tokio::test]
 async fn planted_secrets_are_in_no_artefact() {
     let world = World::with_audit().await;
-    world.upstream().script(Answer::parts([format!("take {WRITTEN} and go")]));
-    let ana = world.caller("ana").with_header("x-interaction-id", SENT).with_header("user-agent", SENT);
+    world
+        .upstream()
+        .script(Answer::parts([format!("take {WRITTEN} and go")]));
+    let ana = world
+        .caller("ana")
+        .with_header("x-interaction-id", SENT)
+        .with_header("user-agent", SENT);
     ana.chat(&format!("explain {SENT} ")).await.unwrap();
     ana.ghost(&format!("token = \"{SENT}\"\n")).await.unwrap();
-    ana.post(&format!("/odd/{IN_PATH}?q={IN_PATH}"), &json!({ "a": SENT })).await.unwrap();
-    ana.raw("POST", "/chat/completions", &[], format!("{{\"a\":\"{SENT}")).await.unwrap();
+    ana.post(
+        &format!("/odd/{IN_PATH}?q={IN_PATH}"),
+        &json!({ "a": SENT }),
+    )
+    .await
+    .unwrap();
+    ana.raw(
+        "POST",
+        "/chat/completions",
+        &[],
+        format!("{{\"a\":\"{SENT}"),
+    )
+    .await
+    .unwrap();
     let sql = "SELECT * FROM copilot_audit_views.exchanges";
     world.rows_when(sql, |rows| rows.len() >= 4).await;
-    for secret in [SENT, WRITTEN, IN_PATH, ana.token.as_str(), e2e::world::CREDENTIAL] {
+    for secret in [
+        SENT,
+        WRITTEN,
+        IN_PATH,
+        ana.token.as_str(),
+        e2e::world::CREDENTIAL,
+    ] {
         let leaks = world.leaks(secret).await;
         assert!(leaks.is_empty(), "{} bytes in {leaks:?}", secret.len());
     }
@@ -83,7 +152,11 @@ async fn a_sink_that_is_down_stops_nobody_and_leaves_a_gap_that_shows() {
     let mut world = World::with_audit().await;
     let ana = world.caller("ana");
     ana.chat("before").await.unwrap();
-    world.rows_when("SELECT seq FROM copilot_audit_views.exchanges", |rows| !rows.is_empty()).await;
+    world
+        .rows_when("SELECT seq FROM copilot_audit_views.exchanges", |rows| {
+            !rows.is_empty()
+        })
+        .await;
     world.sink().process().kill();
     assert_eq!(ana.chat("during").await.unwrap().status, 200);
     world.restart_sink().await.unwrap();
@@ -94,11 +167,21 @@ async fn a_sink_that_is_down_stops_nobody_and_leaves_a_gap_that_shows() {
     let count = "SELECT (SELECT COUNT(*) FROM copilot_audit_views.exchanges) AS seen, \
                  (SELECT COALESCE(SUM(missing), 0) FROM copilot_audit_views.gaps) AS missing";
     let number = |row: &e2e::bigquery::Row, column: &str| -> i64 {
-        row.get(column).and_then(|value| value.as_str().map(str::to_owned).or(Some(value.to_string()))).unwrap_or_default().parse().unwrap_or(0)
+        row.get(column)
+            .and_then(|value| {
+                value
+                    .as_str()
+                    .map(str::to_owned)
+                    .or(Some(value.to_string()))
+            })
+            .unwrap_or_default()
+            .parse()
+            .unwrap_or(0)
     };
     world
         .rows_when(count, |rows| {
-            rows.first().is_some_and(|row| number(row, "seen") + number(row, "missing") == 5)
+            rows.first()
+                .is_some_and(|row| number(row, "seen") + number(row, "missing") == 5)
         })
         .await;
 }
@@ -108,7 +191,10 @@ async fn what_envoy_refuses_before_the_filter_leaves_a_bare_row() {
     let world = World::with_audit().await;
     let caller = world.caller("ana");
     // Escaped slashes are refused by Envoy itself.
-    let answer = caller.raw("POST", "/chat%2Fcompletions", &[], "{}").await.unwrap();
+    let answer = caller
+        .raw("POST", "/chat%2Fcompletions", &[], "{}")
+        .await
+        .unwrap();
     assert_eq!(answer.status, 400);
     let sql = "SELECT kind, status FROM copilot_audit.records WHERE kind = 'bare'";
     let rows = world.rows_when(sql, |rows| !rows.is_empty()).await;

@@ -11,13 +11,19 @@ use serde_json::{Value, json};
 
 fn gate_check(file: &std::path::Path) -> Value {
     let gate = e2e::sink::target().join("debug/gate");
-    let output = Command::new(gate).args(["check", "--json"]).arg(file).output().unwrap();
+    let output = Command::new(gate)
+        .args(["check", "--json"])
+        .arg(file)
+        .output()
+        .unwrap();
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 fn digest_in_log(world: &mut World) -> String {
     let log = world.envoy().log();
-    let (_, rest) = log.rsplit_once("policy ").expect("the filter says its policy");
+    let (_, rest) = log
+        .rsplit_once("policy ")
+        .expect("the filter says its policy");
     rest.chars().take(64).collect()
 }
 
@@ -30,11 +36,21 @@ async fn both_ways_into_envoy_and_the_command_line_give_one_digest() {
     });
     let mut digests = Vec::new();
     for form in [Form::Struct, Form::Text] {
-        let mut world = World::builder().configure(patch.clone()).form(form).start().await.unwrap();
+        let mut world = World::builder()
+            .configure(patch.clone())
+            .form(form)
+            .start()
+            .await
+            .unwrap();
         let file = world.folder().join("envoy.json");
         let checked = gate_check(&file);
         assert_eq!(checked["good"], true, "{checked}");
-        digests.push(checked["configurations"][0]["policy_digest"].as_str().unwrap().to_owned());
+        digests.push(
+            checked["configurations"][0]["policy_digest"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
         digests.push(digest_in_log(&mut world));
     }
     // The two worlds differ in their issuer's port, so compare within each.
@@ -51,7 +67,10 @@ async fn a_bad_configuration_is_refused_by_envoy_with_path_and_reason() {
     filter["roles"][0]["endpoint"] = json!(["chat"]);
     bootstrap.set_filter(&filter, Form::Struct);
     let text = refused(bootstrap, &settings(), folder.path());
-    assert!(text.contains("roles[0].endpoint: no such key, the nearest is endpoints"), "{text}");
+    assert!(
+        text.contains("roles[0].endpoint: no such key, the nearest is endpoints"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -66,15 +85,24 @@ async fn missing_keys_of_the_filter_are_named() {
 async fn the_real_hosts_are_accepted_by_envoy() {
     let folder = tempfile::tempdir().unwrap();
     let mut bootstrap = Bootstrap::gateway().unwrap();
-    bootstrap.replace_clusters(&e2e::sink::repository().join("envoy/upstream-github.yaml")).unwrap();
+    bootstrap
+        .replace_clusters(&e2e::sink::repository().join("envoy/upstream-github.yaml"))
+        .unwrap();
     prepare(&mut bootstrap, folder.path());
     Envoy::validate(&bootstrap, &settings(), folder.path()).unwrap();
 }
 
 /// What Envoy says of a bootstrap that it must not take.
-fn refused(mut bootstrap: Bootstrap, settings: &envoy::Settings, folder: &std::path::Path) -> String {
+fn refused(
+    mut bootstrap: Bootstrap,
+    settings: &envoy::Settings,
+    folder: &std::path::Path,
+) -> String {
     prepare(&mut bootstrap, folder);
-    format!("{:#}", Envoy::validate(&bootstrap, settings, folder).unwrap_err())
+    format!(
+        "{:#}",
+        Envoy::validate(&bootstrap, settings, folder).unwrap_err()
+    )
 }
 
 /// Puts the files in their places.
@@ -92,7 +120,9 @@ fn settings() -> envoy::Settings {
         ("GATE_SINK_KEYS", keys.sink),
     ];
     envoy::Settings {
-        environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
+        environment: environment
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
         ..envoy::Settings::default()
     }
 }

@@ -18,11 +18,19 @@ fn letters(text: &str) -> Vec<String> {
 async fn every_way_of_cutting_the_stream_gives_the_same_text() {
     let world = World::start().await;
     let caller = world.caller("ana");
-    let text = format!("Use gr\u{fc}n \u{1f600} `export T={TOKEN}` and\r\npassword = \"tr0ub4dor-Horse\"; done.\n");
+    let text = format!(
+        "Use gr\u{fc}n \u{1f600} `export T={TOKEN}` and\r\npassword = \"tr0ub4dor-Horse\"; done.\n"
+    );
     let mut shown = Vec::new();
     let parts = [vec![text.clone()], words(&text), letters(&text)];
     for parts in parts {
-        for cut in [Cut::Events, Cut::Whole, Cut::Every(1), Cut::Every(7), Cut::Every(64)] {
+        for cut in [
+            Cut::Events,
+            Cut::Whole,
+            Cut::Every(1),
+            Cut::Every(7),
+            Cut::Every(64),
+        ] {
             for (crlf, escape) in [(false, false), (true, false), (false, true)] {
                 let answer = Answer {
                     crlf,
@@ -39,7 +47,10 @@ async fn every_way_of_cutting_the_stream_gives_the_same_text() {
         }
     }
     let first = &shown[0];
-    assert!(first.contains("MASKED_GITHUB_PAT_") && first.ends_with("; done.\n"), "{first}");
+    assert!(
+        first.contains("MASKED_GITHUB_PAT_") && first.ends_with("; done.\n"),
+        "{first}"
+    );
     assert!(!first.contains("tr0ub4dor"), "{first}");
     for (index, text) in shown.iter().enumerate() {
         assert_eq!(text, first, "way {index}");
@@ -49,9 +60,15 @@ async fn every_way_of_cutting_the_stream_gives_the_same_text() {
 #[tokio::test]
 async fn ghost_text_is_masked() {
     let world = World::start().await;
-    world.upstream().script(Answer::parts(letters(&format!("token = \"{TOKEN}\"\n"))));
+    world
+        .upstream()
+        .script(Answer::parts(letters(&format!("token = \"{TOKEN}\"\n"))));
     let answer = world.caller("ana").ghost("def f():\n").await.unwrap();
-    assert!(answer.text().starts_with("token = \"MASKED_"), "{}", answer.text());
+    assert!(
+        answer.text().starts_with("token = \"MASKED_"),
+        "{}",
+        answer.text()
+    );
     assert!(!answer.body_text().contains(&TOKEN[..20]));
     assert_eq!(answer.events().last().map(String::as_str), Some("[DONE]"));
 }
@@ -71,7 +88,9 @@ async fn choices_and_tool_calls_are_masked_each_for_itself() {
         ],
         ..Choice::default()
     };
-    world.upstream().script(Answer::choices([choice("first"), choice("second")]));
+    world
+        .upstream()
+        .script(Answer::choices([choice("first"), choice("second")]));
     let answer = world.caller("ana").chat("go").await.unwrap();
     assert!(!answer.body_text().contains(TOKEN));
     let calls = answer.tool_calls();
@@ -79,50 +98,98 @@ async fn choices_and_tool_calls_are_masked_each_for_itself() {
     for ((choice, call), (name, arguments)) in calls {
         let arguments: serde_json::Value = serde_json::from_str(&arguments).unwrap();
         let (expected, text) = match call {
-            0 => ("write", arguments["text"].as_str().unwrap().starts_with("MASKED_GITHUB_PAT_")),
+            0 => (
+                "write",
+                arguments["text"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("MASKED_GITHUB_PAT_"),
+            ),
             _ => ("bash", arguments["command"] == "ls"),
         };
-        assert!(name == expected && text, "choice {choice} call {call}: {arguments}");
+        assert!(
+            name == expected && text,
+            "choice {choice} call {call}: {arguments}"
+        );
     }
-    assert_eq!(answer.texts().into_values().collect::<Vec<_>>(), ["first", "second"]);
+    assert_eq!(
+        answer.texts().into_values().collect::<Vec<_>>(),
+        ["first", "second"]
+    );
 }
 
 #[tokio::test]
 async fn an_answer_that_is_not_streamed_is_masked() {
     let world = World::start().await;
-    world.upstream().script(Answer::text(&format!("It is {TOKEN}.")));
+    world
+        .upstream()
+        .script(Answer::text(&format!("It is {TOKEN}.")));
     let mut body = e2e::caller::chat("go");
     body["stream"] = false.into();
-    let answer = world.caller("ana").post("/chat/completions", &body).await.unwrap();
+    let answer = world
+        .caller("ana")
+        .post("/chat/completions", &body)
+        .await
+        .unwrap();
     assert_eq!(answer.status, 200);
-    let text = answer.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
-    assert!(text.starts_with("It is MASKED_GITHUB_PAT_") && text.ends_with('.'), "{text}");
+    let text = answer.json()["choices"][0]["message"]["content"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        text.starts_with("It is MASKED_GITHUB_PAT_") && text.ends_with('.'),
+        "{text}"
+    );
 }
 
 #[tokio::test]
 async fn prose_leaves_with_the_event_that_brought_it() {
     let world = World::start().await;
-    let parts = ["Hello there, ", "this is plain prose. ", "It goes on. ", "And ends."];
+    let parts = [
+        "Hello there, ",
+        "this is plain prose. ",
+        "It goes on. ",
+        "And ends.",
+    ];
     let pause = Duration::from_millis(300);
     world.upstream().script(Answer::parts(parts).pause(pause));
     let answer = world.caller("ana").chat("go").await.unwrap();
     assert_eq!(answer.text(), parts.concat());
-    let first = answer.pieces.iter().position(|(_, piece)| String::from_utf8_lossy(piece).contains("Hello there"));
-    let last = answer.pieces.iter().position(|(_, piece)| String::from_utf8_lossy(piece).contains("It goes on"));
-    let (first, last) = (answer.pieces[first.unwrap()].0, answer.pieces[last.unwrap()].0);
+    let first = answer
+        .pieces
+        .iter()
+        .position(|(_, piece)| String::from_utf8_lossy(piece).contains("Hello there"));
+    let last = answer
+        .pieces
+        .iter()
+        .position(|(_, piece)| String::from_utf8_lossy(piece).contains("It goes on"));
+    let (first, last) = (
+        answer.pieces[first.unwrap()].0,
+        answer.pieces[last.unwrap()].0,
+    );
     assert!(first + pause < last, "{first:?} {last:?}");
 }
 
 #[tokio::test]
 async fn a_stream_that_cannot_be_read_ends_readably() {
     let world = World::start().await;
-    let events = ["{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"fine \"}}]}", "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"bro", TOKEN];
+    let events = [
+        "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"fine \"}}]}",
+        "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"bro",
+        TOKEN,
+    ];
     let say = Say::Events(events.map(str::to_owned).to_vec());
-    world.upstream().script(Answer { say, ..Answer::default() });
+    world.upstream().script(Answer {
+        say,
+        ..Answer::default()
+    });
     let answer = world.caller("ana").chat("go").await.unwrap();
     assert_eq!(answer.status, 200);
     let text = answer.text();
-    assert!(text.starts_with("fine ") && text.contains("could not be checked"), "{text}");
+    assert!(
+        text.starts_with("fine ") && text.contains("could not be checked"),
+        "{text}"
+    );
     assert!(!answer.body_text().contains(TOKEN));
     assert_eq!(answer.events().last().map(String::as_str), Some("[DONE]"));
     assert_eq!(world.caller("ana").chat("again").await.unwrap().status, 200);
@@ -132,9 +199,17 @@ async fn a_stream_that_cannot_be_read_ends_readably() {
 async fn a_stream_that_is_cut_shows_nothing_that_was_held() {
     let world = World::start().await;
     let parts = letters(&format!("see {TOKEN}"));
-    world.upstream().script(Answer::parts(parts).end(End::Cut(30)).pause(Duration::from_millis(2)));
+    world.upstream().script(
+        Answer::parts(parts)
+            .end(End::Cut(30))
+            .pause(Duration::from_millis(2)),
+    );
     let answer = world.caller("ana").chat("go").await.unwrap();
-    assert!(!answer.body_text().contains("Zq3vN8"), "{}", answer.body_text());
+    assert!(
+        !answer.body_text().contains("Zq3vN8"),
+        "{}",
+        answer.body_text()
+    );
 }
 
 #[tokio::test]
@@ -144,6 +219,9 @@ async fn the_error_of_an_upstream_is_masked_too() {
     world.upstream().script(Answer::raw(422, &body));
     let answer = world.caller("ana").chat("go").await.unwrap();
     assert_eq!(answer.status, 422);
-    let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+    let message = answer.json()["error"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(message.contains("MASKED_GITHUB_PAT_"), "{message}");
 }

@@ -146,9 +146,7 @@ impl BigQuery {
             "http://{}/bigquery/v2/projects/{}/queries",
             self.rest, self.project
         );
-        let http = crate::client::client()
-            .timeout(wait::DEADLINE)
-            .build()?;
+        let http = crate::client::client().timeout(wait::DEADLINE).build()?;
         let question = json!({"query": sql, "useLegacySql": false, "maxResults": 10_000});
         let answer = http.post(url).json(&question).send().await?;
         let status = answer.status();
