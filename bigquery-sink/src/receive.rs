@@ -54,6 +54,34 @@ impl Receiver {
         AccessLogServiceServer::new(self).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
+    /// Takes what a stream brings until it ends or the sink is to stop.
+    async fn take_all(
+        mut self,
+        mut stream: Streaming<StreamAccessLogsMessage>,
+    ) -> Result<(), Status> {
+        let metrics = Arc::clone(&self.metrics);
+        let _open = Open::new(&metrics);
+        loop {
+            let message = tokio::select! {
+                message = stream.message() => message?,
+                _ = self.stop.wait_for(|stop| *stop) => break,
+            };
+            let Some(message) = message else {
+                return Ok(());
+            };
+            self.take(message).await?;
+        }
+        // What Envoy has sent already is still taken, what it would send next is not awaited.
+        let end = Instant::now() + LAST_READ;
+        while let Ok(Ok(Some(message))) = timeout(LAST_WAIT, stream.message()).await {
+            self.take(message).await?;
+            if Instant::now() >= end {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     async fn take(&self, message: StreamAccessLogsMessage) -> Result<(), Status> {
         let entries = match message.log_entries {
             Some(LogEntries::HttpLogs(logs)) => logs.log_entry,
@@ -82,36 +110,32 @@ impl AccessLogService for Receiver {
         &self,
         request: Request<Streaming<StreamAccessLogsMessage>>,
     ) -> Result<Response<StreamAccessLogsResponse>, Status> {
-        let mut stream = request.into_inner();
-        let mut stop = self.stop.clone();
-        self.metrics.stream_opened();
-        let result = async {
-            loop {
-                let message = tokio::select! {
-                    message = stream.message() => message?,
-                    _ = stop.wait_for(|stop| *stop) => break,
-                };
-                let Some(message) = message else {
-                    return Ok(());
-                };
-                self.take(message).await?;
-            }
-            // What Envoy has sent already is still taken, what it would send next is not awaited.
-            let end = Instant::now() + LAST_READ;
-            while let Ok(Ok(Some(message))) = timeout(LAST_WAIT, stream.message()).await {
-                self.take(message).await?;
-                if Instant::now() >= end {
-                    break;
-                }
-            }
-            Ok(())
-        }
-        .await;
-        self.metrics.stream_closed();
+        // In a task of its own: this call is dropped when Envoy goes away, and with it would go a
+        // message that waits for room.
+        let task = tokio::spawn(self.clone().take_all(request.into_inner()));
+        let result = task
+            .await
+            .unwrap_or_else(|_| Err(Status::internal("the task has ended")));
         if let Err(status) = &result {
             debug!(code = ?Status::code(status), "access log stream ended");
         }
         result.map(|()| Response::new(StreamAccessLogsResponse {}))
+    }
+}
+
+/// Counts a stream for as long as it lives, however it ends.
+struct Open<'a>(&'a Metrics);
+
+impl<'a> Open<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.stream_opened();
+        Self(metrics)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.stream_closed();
     }
 }
 

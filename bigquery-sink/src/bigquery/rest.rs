@@ -26,8 +26,8 @@ pub enum RestError {
     #[error(transparent)]
     Auth(#[from] AuthError),
     /// No answer, or none that can be read.
-    #[error("cannot {0}: no answer")]
-    NoAnswer(&'static str, #[source] reqwest::Error),
+    #[error("cannot {0}: {1}")]
+    NoAnswer(&'static str, &'static str),
     /// An answer that says no.
     #[error("cannot {what}: status {status} {reason}")]
     Refused {
@@ -266,7 +266,14 @@ impl Rest {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let no_answer = |error: reqwest::Error| RestError::NoAnswer(what, error.without_url());
+        let no_answer = |error: reqwest::Error| {
+            let why = match () {
+                () if error.is_connect() => "no connection",
+                () if error.is_timeout() => "no answer in time",
+                () => "no answer that can be read",
+            };
+            RestError::NoAnswer(what, why)
+        };
         let answer = request.send().await.map_err(no_answer)?;
         let status = answer.status();
         if status == StatusCode::NOT_FOUND {
