@@ -2,7 +2,7 @@
 
 use e2e::{
     caller::{Http, chat},
-    upstream::Answer,
+    upstream::{Answer, Rule},
     world::World,
 };
 use serde_json::json;
@@ -65,9 +65,12 @@ async fn models_lose_what_the_gateway_does_not_inspect() {
         { "id": "gpt-41-copilot" },
         { "id": "claude-sonnet-4.6", "supported_endpoints": ["/chat/completions"] },
     ] });
-    world
-        .upstream()
-        .script(Answer::raw(200, &models.to_string()).header("content-type", "application/json"));
+    let rule = Rule {
+        path: "/models".to_owned(),
+        times: None,
+        answer: Answer::raw(200, &models.to_string()).header("content-type", "application/json"),
+    };
+    world.upstream().script(vec![rule]);
     let answer = world.caller("ana").get("/models").await.unwrap();
     assert_eq!(answer.status, 200);
     assert!(!answer.body_text().contains("ws:/responses"));

@@ -2,6 +2,7 @@
 
 use e2e::{
     caller::{Http, chat},
+    upstream::Answer,
     world::World,
 };
 use serde_json::{Value, json};
@@ -201,6 +202,7 @@ async fn a_large_request_is_held_and_masked_whole() {
     let mut text = "let x = compute(y); // ordinary code\n".repeat(100_000);
     text.push_str(TOKEN);
     assert!(text.len() > 3 << 20);
+    world.upstream().script(Answer::text("read it"));
     let answer = world.caller("ana").chat(&text).await.unwrap();
     assert_eq!(answer.status, 200);
     assert!(!world.upstream().saw(TOKEN));
