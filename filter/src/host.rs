@@ -290,9 +290,15 @@ fn taken(data: *mut u8, size: usize) -> Vec<u8> {
     if data.is_null() {
         return Vec::new();
     }
-    // SAFETY: the host got this memory from the SDK's `proxy_on_memory_allocate`, which makes a
-    // vector of exactly this capacity and forgets it, and it has filled it.
-    unsafe { Vec::from_raw_parts(data, size, size) }
+    #[expect(
+        clippy::same_length_and_capacity,
+        reason = "the SDK's proxy_on_memory_allocate makes a vector of exactly this capacity"
+    )]
+    // SAFETY: the host got this memory from `proxy_on_memory_allocate`, which makes a vector of
+    // exactly this capacity and forgets it, and it has filled it.
+    unsafe {
+        Vec::from_raw_parts(data, size, size)
+    }
 }
 
 fn result(status: u32) -> Result<(), HostError> {

@@ -95,11 +95,10 @@ impl Http {
     }
 
     /// Takes the answer to a callout; `None` if there is none.
-    fn call_answered(&mut self, answer: Option<(u16, Vec<u8>)>) -> Action {
+    fn call_answered(&mut self, answer: Option<(u16, &[u8])>) -> Action {
         let Some(exchange) = &mut self.exchange else {
             return Action::Pause;
         };
-        let answer = answer.as_ref().map(|(status, body)| (*status, &**body));
         let mut worker = self.worker.borrow_mut();
         let step = exchange.callout_reply(&mut worker, answer, host::now());
         drop(worker);
@@ -236,7 +235,9 @@ impl Context for Http {
         if self.state != State::Waiting {
             return;
         }
-        let action = self.call_answered(answer(headers, body_size));
+        let answer = answer(headers, body_size);
+        let answer = answer.as_ref().map(|(status, body)| (*status, &**body));
+        let action = self.call_answered(answer);
         if action == Action::Continue
             && let Err(error) = host::resume(Direction::Request)
         {

@@ -128,11 +128,10 @@ fn report(file: &Path, checked: &[Checked]) -> String {
             config.policy_digest
         ),
         Err(faults) => {
-            let faults: String = faults
+            let head = format!("{}: refused\n  {}\n", file.display(), checked.place);
+            faults
                 .iter()
-                .map(|fault| format!("    {fault}\n"))
-                .collect();
-            format!("{}: refused\n  {}\n{faults}", file.display(), checked.place)
+                .fold(head, |text, fault| format!("{text}    {fault}\n"))
         }
     });
     lines.collect()

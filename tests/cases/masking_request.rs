@@ -89,10 +89,9 @@ async fn secrets_are_masked_wherever_a_request_has_text() {
 #[tokio::test]
 async fn a_secret_hidden_by_json_escapes_is_masked() {
     let world = World::start().await;
-    let escaped: String = TOKEN
-        .chars()
-        .map(|c| format!("\\u{:04x}", c as u32))
-        .collect();
+    let escaped = TOKEN.chars().fold(String::new(), |text, c| {
+        format!("{text}\\u{:04x}", u32::from(c))
+    });
     let body = chat("HERE").to_string().replace("HERE", &escaped);
     let answer = world
         .caller("ana")

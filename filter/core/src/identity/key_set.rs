@@ -48,7 +48,7 @@ enum PublicKey {
 /// Why bytes are not a key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
-    /// Larger than [`MAX_KEY_SET_BYTES`].
+    /// Larger than 256 KiB.
     #[error("the key set is too large")]
     TooLarge,
     /// Not a JSON object with `keys`.
