@@ -7,7 +7,7 @@ All arguments go to the emulator's own command line. What this launcher adds:
 
 - DuckDB's spatial extension comes from its package instead of a download. It has to lie in a home
   folder, so the emulator gets one of its own: BQEMU_HOME, default `bqemu-home` beside the venv.
-- Four corrections without which the Storage Write API cannot be used, see `correct`.
+- Five corrections without which the Storage Write API cannot be used, see `correct`.
 - With BQEMU_EXIT_WITH_STDIN=1 it ends when its standard input closes, so that a test that dies
   leaves nothing behind.
 
@@ -65,6 +65,7 @@ def correct() -> None:
     import bqemulator
     from bqemulator.api.routes import tabledata
     from bqemulator.grpc_api import write_servicer
+    from bqemulator.storage.engine import DuckDBEngine
     from bqemulator.versioning.snapshots import SnapshotManager
 
     if bqemulator.__version__ != VERSION:
@@ -121,6 +122,23 @@ def correct() -> None:
                 raise
 
     handler._perform_append = append_or_undo
+
+    # Appends and queries shared one connection from two threads: one waited for the connection with
+    # the interpreter's lock in its hand, the other for that lock with the connection in its. So each
+    # thread gets a connection of its own to the same tables.
+    shared = private(DuckDBEngine, "connection").fget
+    own = threading.local()
+
+    def connection(self):
+        whole = shared(self)
+        if threading.current_thread() is threading.main_thread():
+            return whole
+        if getattr(own, "whole", None) is not whole:
+            own.whole, own.cursor = whole, whole.cursor()
+            own.cursor.execute("SET TimeZone = 'UTC'")
+        return own.cursor
+
+    DuckDBEngine.connection = property(connection)
 
 
 def private(owner, name: str, parameters=None):
