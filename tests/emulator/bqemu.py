@@ -14,12 +14,14 @@ All arguments go to the emulator's own command line. What this launcher adds:
 The corrections touch private names. Each is checked, so another version fails here and says so.
 """
 
+import asyncio
 import inspect
 import os
 import shutil
 import signal
 import sys
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 VERSION = "1.4.0"
@@ -123,22 +125,60 @@ def correct() -> None:
 
     handler._perform_append = append_or_undo
 
-    # Appends and queries shared one connection from two threads: one waited for the connection with
-    # the interpreter's lock in its hand, the other for that lock with the connection in its. So each
-    # thread gets a connection of its own to the same tables.
-    shared = private(DuckDBEngine, "connection").fget
-    own = threading.local()
+    # Appends and queries use one connection from several threads: one waits for the connection with
+    # the interpreter's lock in its hand, another for that lock with the connection in its. So all
+    # work on tables is done by the main thread.
+    flush = private(handler, "_flush_to_target", ["self", "stream", "rows"])
+    start = private(DuckDBEngine, "start", ["self"])
+    execute = private(DuckDBEngine, "execute", ["self", "sql", "parameters"])
+    fetch = private(DuckDBEngine, "fetch_arrow", ["self", "sql", "parameters"])
+    main_loop = []
 
-    def connection(self):
-        whole = shared(self)
+    async def start_and_tell(self):
+        main_loop[:] = [asyncio.get_running_loop()]
+        await start(self)
+
+    def in_main_thread(work):
         if threading.current_thread() is threading.main_thread():
-            return whole
-        if getattr(own, "whole", None) is not whole:
-            own.whole, own.cursor = whole, whole.cursor()
-            own.cursor.execute("SET TimeZone = 'UTC'")
-        return own.cursor
+            return work()
+        done = Future()
 
-    DuckDBEngine.connection = property(connection)
+        def run():
+            try:
+                done.set_result(work())
+            except BaseException as error:
+                done.set_exception(error)
+
+        main_loop[0].call_soon_threadsafe(run)
+        return done.result()
+
+    def execute_in_main_thread(self, sql, parameters=None):
+        if threading.current_thread() is threading.main_thread():
+            return execute(self, sql, parameters)
+        return in_main_thread(lambda: Rows(execute(self, sql, parameters)))
+
+    DuckDBEngine.start = start_and_tell
+    DuckDBEngine.execute = execute_in_main_thread
+    DuckDBEngine.fetch_arrow = lambda self, sql, parameters=None: in_main_thread(
+        lambda: fetch(self, sql, parameters)
+    )
+    handler._flush_to_target = lambda self, stream, rows: in_main_thread(
+        lambda: flush(self, stream, rows)
+    )
+
+
+class Rows:
+    """All rows of a result, for a thread that must not touch the connection."""
+
+    def __init__(self, result):
+        self.description = result.description
+        self.rows = iter(result.fetchall() if result.description else [])
+
+    def fetchall(self):
+        return list(self.rows)
+
+    def fetchone(self):
+        return next(self.rows, None)
 
 
 def private(owner, name: str, parameters=None):
