@@ -141,6 +141,23 @@ pub(crate) fn remove_header(direction: Direction, name: &str) -> Result<(), Host
     })
 }
 
+/// Removes all trailers of a message: nothing of them was looked at.
+pub(crate) fn drop_trailers(direction: Direction) -> Result<(), HostError> {
+    let map = match direction {
+        Direction::Request => 1,
+        Direction::Response => 3,
+    };
+    let (mut data, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: as in `headers`.
+    let status = unsafe { proxy_get_header_map_pairs(map, &raw mut data, &raw mut size) };
+    result(status)?;
+    for (name, _) in pairs(&taken(data, size)) {
+        // SAFETY: the text outlives the call.
+        result(unsafe { proxy_remove_header_map_value(map, name.as_ptr(), name.len()) })?;
+    }
+    Ok(())
+}
+
 /// The first `size` bytes that the host holds of a body.
 pub(crate) fn body(direction: Direction, size: usize) -> Result<Vec<u8>, HostError> {
     read_buffer(buffer(direction), size)

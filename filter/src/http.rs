@@ -10,6 +10,7 @@ use filter_core::{
     audit::End,
     exchange::{Edits, Exchange, ResponseSource, Step},
     headers::Headers,
+    reply::LocalReply,
     worker::Worker,
 };
 use log::{error, info};
@@ -24,8 +25,9 @@ use crate::{
     root::{CALL_TIMEOUT, answer},
 };
 
-/// Envoy's response flag for a caller that went away.
-const DOWNSTREAM_CONNECTION_TERMINATION: u64 = 0x4;
+/// Envoy's response flags of a caller that went away: the connection ended (DC), or the stream was
+/// reset by it (DR). Measured in Envoy 1.40 over HTTP/1.1 and HTTP/2.
+const CALLER_LEFT: u64 = 0x4000 | 0x1000_0000;
 
 /// One exchange.
 pub(crate) struct Http {
@@ -47,6 +49,8 @@ enum State {
     Collecting,
     /// Envoy: the request was let go.
     Forwarded,
+    /// Not even an answer could be given: nothing passes any more.
+    Failed,
     /// The gateway has answered.
     Replied,
 }
@@ -77,20 +81,14 @@ impl Http {
                 Action::Pause
             }
             Step::Forward(edits) | Step::Hold(edits) => {
-                if self.apply(Direction::Request, &edits) {
+                if self.apply(Direction::Request, &edits, true) {
                     self.state = State::Forwarded;
                     Action::Continue
                 } else {
                     self.fail()
                 }
             }
-            Step::Reply(reply) => {
-                self.state = State::Replied;
-                if let Err(error) = host::reply(reply.status, &reply.headers, &reply.body) {
-                    self.host_failed("reply", error);
-                }
-                Action::Pause
-            }
+            Step::Reply(reply) => self.reply(&reply),
         }
     }
 
@@ -132,46 +130,49 @@ impl Http {
         }
         match self.state {
             State::Forwarded => Action::Continue,
-            State::Replied | State::Waiting => Action::Pause,
+            State::Failed | State::Replied => Action::Pause,
             State::Collecting if end => self.request_whole(size),
-            State::Collecting => {
+            State::Collecting | State::Waiting => {
                 let Some(exchange) = &mut self.exchange else {
                     return Action::Pause;
                 };
                 let step = exchange.request_size(&self.worker.borrow(), size);
-                self.request_step(step)
+                match step {
+                    Step::Reply(reply) => self.reply(&reply),
+                    _ => Action::Pause,
+                }
             }
         }
     }
 
     /// Carries out a step of the response, inside its own callback.
-    fn response_step(&mut self, step: Step) -> Action {
+    /// `given` says whether the host has shown any bytes.
+    fn response_step(&mut self, step: Step, given: bool) -> Action {
         match step {
             Step::Buffer | Step::Call(_) => Action::Pause,
             Step::Hold(edits) => {
-                self.apply(Direction::Response, &edits);
-                Action::Pause
+                if self.apply(Direction::Response, &edits, true) {
+                    Action::Pause
+                } else {
+                    self.fail()
+                }
             }
             Step::Forward(edits) => {
-                if self.apply(Direction::Response, &edits) {
+                if self.apply(Direction::Response, &edits, given) {
                     Action::Continue
                 } else {
                     self.fail()
                 }
             }
-            Step::Reply(reply) => {
-                self.state = State::Replied;
-                if let Err(error) = host::reply(reply.status, &reply.headers, &reply.body) {
-                    self.host_failed("reply", error);
-                }
-                Action::Pause
-            }
+            Step::Reply(reply) => self.reply(&reply),
         }
     }
 
     fn response_data(&mut self, size: usize, end: bool) -> Action {
-        if self.state == State::Replied {
-            return Action::Continue;
+        match self.state {
+            State::Replied => return Action::Continue,
+            State::Failed => return Action::Pause,
+            State::Collecting | State::Forwarded | State::Waiting => {}
         }
         let Some(exchange) = &mut self.exchange else {
             return Action::Continue;
@@ -180,20 +181,22 @@ impl Http {
         if held && !end {
             // The host keeps it; only its size is of interest before the end.
             let step = exchange.response_size(size);
-            return self.response_step(step);
+            return self.response_step(step, true);
         }
-        let step = match host::body(Direction::Response, size) {
-            Ok(body) => exchange.response_body(&self.worker.borrow(), &body, end),
+        let body = match host::body(Direction::Response, size) {
+            Ok(body) => body,
             Err(error) => {
                 self.host_failed("read response", error);
                 return self.fail();
             }
         };
-        self.response_step(step)
+        let step = exchange.response_body(&self.worker.borrow(), &body, end);
+        self.response_step(step, !body.is_empty())
     }
 
-    /// Changes a message; says whether nothing of it is left as it must not be.
-    fn apply(&self, direction: Direction, edits: &Edits) -> bool {
+    /// Changes a message; says whether all of it could be done. `given` says whether the host has
+    /// shown any bytes of the body: nothing in place of nothing is no change.
+    fn apply(&self, direction: Direction, edits: &Edits, given: bool) -> bool {
         let mut good = true;
         for name in &edits.remove {
             good &= host::remove_header(direction, name).is_ok();
@@ -202,14 +205,11 @@ impl Http {
             good &= host::set_header(direction, name, value).is_ok();
         }
         if let Some(body) = &edits.body
+            && (given || !body.is_empty())
             && let Err(error) = host::replace_body(direction, body)
         {
-            // An empty body in place of nothing is no change.
-            let nothing = body.is_empty() && error == HostError::Status(1);
-            if !nothing {
-                self.host_failed("write body", error);
-                good = false;
-            }
+            self.host_failed("write body", error);
+            good = false;
         }
         good
     }
@@ -217,8 +217,18 @@ impl Http {
     /// Ends the exchange when a message cannot be changed as it must: closed, not open.
     fn fail(&mut self) -> Action {
         self.state = State::Replied;
-        let headers = [("retry-after".to_owned(), "30".to_owned())];
-        if let Err(error) = host::reply(503, &headers, b"") {
+        let Some(exchange) = &mut self.exchange else {
+            return Action::Pause;
+        };
+        let reply = exchange.host_failed();
+        self.reply(&reply)
+    }
+
+    /// Answers the caller. If even that fails, nothing passes any more.
+    fn reply(&mut self, reply: &LocalReply) -> Action {
+        self.state = State::Replied;
+        if let Err(error) = host::reply(reply.status, &reply.headers, &reply.body) {
+            self.state = State::Failed;
             self.host_failed("reply", error);
         }
         Action::Pause
@@ -271,13 +281,19 @@ impl HttpContext for Http {
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        if let Err(error) = host::drop_trailers(Direction::Request) {
+            self.host_failed("drop trailers", error);
+            return self.fail();
+        }
         let size = usize::MAX >> 1; // the host gives what it has
         self.request_data(size, true)
     }
 
     fn on_http_response_headers(&mut self, _: usize, end: bool) -> Action {
-        if self.state == State::Replied {
-            return Action::Continue;
+        match self.state {
+            State::Replied => return Action::Continue,
+            State::Failed => return Action::Pause,
+            State::Collecting | State::Forwarded | State::Waiting => {}
         }
         let headers = match host::headers(Direction::Response) {
             Ok(headers) => Headers::new(headers),
@@ -298,7 +314,7 @@ impl HttpContext for Http {
         let worker = self.worker.borrow();
         let step = exchange.response_headers(&worker, &headers, source, end, host::now());
         drop(worker);
-        self.response_step(step)
+        self.response_step(step, false)
     }
 
     fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
@@ -306,6 +322,10 @@ impl HttpContext for Http {
     }
 
     fn on_http_response_trailers(&mut self, _: usize) -> Action {
+        if let Err(error) = host::drop_trailers(Direction::Response) {
+            self.host_failed("drop trailers", error);
+            return self.fail();
+        }
         let size = usize::MAX >> 1; // the host gives what it has
         self.response_data(size, true)
     }
@@ -321,7 +341,7 @@ impl HttpContext for Http {
         let flags = number(&["response", "flags"]);
         let end = End {
             status: u16::try_from(number(&["response", "code"])).unwrap_or(0),
-            caller_left: flags & DOWNSTREAM_CONNECTION_TERMINATION != 0,
+            caller_left: flags & CALLER_LEFT != 0,
         };
         let closed = exchange.finish(&mut self.worker.borrow_mut(), end, host::now());
         let Some(closed) = closed else {

@@ -11,7 +11,7 @@ use crate::{
     exchange::ResponseSource,
     headers::{Headers, cut, identifier},
     identity::Identity,
-    mask::Masker,
+    mask::{Finding, Masker},
     policy::Verdict,
     provider::{Limits, MaskedRequest, Placed, ResponseFacts},
     time::UnixTime,
@@ -52,10 +52,22 @@ pub(crate) struct Draft {
     unscanned_bytes: u64,
     response_bytes: u64,
     masked: bool,
-    complete: bool,
+    progress: Progress,
     started_at: UnixTime,
     decision_id: String,
-    begun: bool,
+}
+
+/// How far an exchange got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Progress {
+    /// No request was seen.
+    Nothing,
+    /// A request was seen.
+    Begun,
+    /// It was let go to the upstream.
+    Forwarded,
+    /// The answer came to its end.
+    Complete,
 }
 
 impl Draft {
@@ -75,10 +87,9 @@ impl Draft {
             unscanned_bytes: 0,
             response_bytes: 0,
             masked: false,
-            complete: false,
+            progress: Progress::Nothing,
             started_at: now,
             decision_id,
-            begun: false,
         }
     }
 
@@ -88,7 +99,7 @@ impl Draft {
 
     /// Whether a request was seen.
     pub(crate) fn begun(&self) -> bool {
-        self.begun
+        self.progress >= Progress::Begun
     }
 
     pub(crate) fn request(
@@ -99,7 +110,7 @@ impl Draft {
         client_address: &str,
         masker: &Masker,
     ) {
-        self.begun = true;
+        self.progress = Progress::Begun;
         // What a caller can write freely is masked before it is recorded.
         let quiet = |text: &str| {
             let masked = masker.mask(text, &mut Vec::new());
@@ -165,7 +176,7 @@ impl Draft {
         }
         self.envelope.rule.clone_from(&verdict.rule);
         if !verdict.shadowed.is_empty() {
-            self.envelope.reason = Some(format!("shadow:{}", verdict.shadowed.join(",")));
+            self.envelope.shadowed = Some(verdict.shadowed.join(","));
         }
         let body = masked.body.as_deref().unwrap_or(original);
         let text = String::from_utf8_lossy(body);
@@ -207,6 +218,9 @@ impl Draft {
             self.unscanned("response", entry.reason.name(), whole(entry.bytes));
         }
         self.content.response_content = Some(facts.content.clone());
+        if facts.done {
+            self.complete();
+        }
         self.truncated(facts.content_truncated);
     }
 
@@ -219,10 +233,21 @@ impl Draft {
     }
 
     pub(crate) fn complete(&mut self) {
-        self.complete = true;
+        self.progress = Progress::Complete;
     }
 
-    /// What was decided and why; the first decision against the caller stays.
+    /// The request was let go to the upstream.
+    pub(crate) fn forwarded(&mut self) {
+        self.progress = Progress::Forwarded;
+    }
+
+    /// What was on its way did not get there.
+    pub(crate) fn failed(&mut self, reason: &str) {
+        self.progress = self.progress.min(Progress::Forwarded);
+        self.decided("unavailable", reason);
+    }
+
+    /// What was decided other than to let the request pass, and why.
     pub(crate) fn decided(&mut self, decision: &str, reason: &str) {
         self.envelope.decision = Some(decision.to_owned());
         if !reason.is_empty() {
@@ -242,12 +267,17 @@ impl Draft {
         let ended = match (&envelope.decision, end.caller_left) {
             (_, true) => "aborted",
             (Some(_), false) => "reply",
-            (None, false) if self.complete => "complete",
+            (None, false) if self.progress == Progress::Complete => "complete",
             (None, false) => "cut",
         };
         envelope.ended = Some(ended.into());
         if envelope.decision.is_none() {
-            let decision = if self.masked { "mask" } else { "allow" };
+            let forwarded = self.progress >= Progress::Forwarded;
+            let decision = match (forwarded, self.masked) {
+                (false, _) => "none",
+                (true, false) => "allow",
+                (true, true) => "mask",
+            };
             envelope.decision = Some(decision.into());
         }
         envelope.deployment = Some(deployment);
@@ -263,6 +293,17 @@ impl Draft {
             envelope.response_bytes = i64::try_from(self.response_bytes).ok();
         }
         (self.envelope, self.content)
+    }
+
+    /// A header with a secret was left out.
+    pub(crate) fn header_findings(&mut self, name: &str, findings: Vec<Finding>) {
+        let placed = findings.into_iter().map(|finding| Placed {
+            finding,
+            channel: format!("header {name}"),
+        });
+        let placed: Vec<Placed> = placed.collect();
+        self.masked = true;
+        self.add_findings(&placed, placed.len() as u64, "request", "remove");
     }
 
     fn truncated(&mut self, now: bool) {

@@ -11,6 +11,19 @@ const REMOVED: &[&str] = &[
     "x-api-key",
     "api-key",
     "forwarded",
+    // They would ask for something else than what was decided over.
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+    // They would ask for a part of the answer, or none.
+    "range",
+    "if-range",
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
 ];
 
 /// Beginnings of names that never go upstream. `x-forwarded-proto` is not ours to remove: Envoy

@@ -11,7 +11,7 @@ use crate::{
     credential,
     endpoint::Endpoint,
     headers::Headers,
-    identity::{self, Identity, IdentityError},
+    identity::{self, Fetch, Identity, IdentityError},
     mask::Masker,
     policy,
     provider::{self, Api, ResponseMask},
@@ -22,6 +22,9 @@ use crate::{
 
 /// Largest response that is held to be masked whole, in bytes; a stream has no such bound.
 pub const MAX_HELD_RESPONSE_BYTES: usize = 16 << 20;
+
+/// Largest part of a request that is held while its caller is not proven yet, in bytes.
+const MAX_UNPROVEN_BYTES: usize = 1 << 20;
 
 /// What the host does next with the message it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +82,17 @@ pub struct Exchange {
     phase: Phase,
 }
 
+/// Which look at a token it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// The second, after the key set was fetched.
+    Again,
+    /// The first.
+    First,
+    /// The second, though the key set could not be fetched.
+    InVain,
+}
+
 enum Phase {
     /// Nothing was seen yet.
     Start,
@@ -89,7 +103,7 @@ enum Phase {
         end: bool,
     },
     /// The request is held until its body is whole.
-    Body { removed: Vec<String> },
+    Body { edits: Edits },
     /// The upstream was asked.
     Upstream { stream: bool },
     /// A streamed answer is being masked.
@@ -137,7 +151,7 @@ impl Exchange {
         if self.endpoint == Endpoint::Telemetry {
             return self.drop_telemetry(headers.one(":method"), &headers);
         }
-        self.identify(worker, Rc::new(headers), end, true, now)
+        self.identify(worker, Rc::new(headers), end, Look::First, now)
     }
 
     /// Takes the answer to the call of the last [`Step::Call`]: its status and body, or `None` if
@@ -156,14 +170,20 @@ impl Exchange {
         else {
             return Step::Buffer;
         };
-        // If it failed, the key is still missing, and `identify` says so.
-        let _fetched = worker.key_set_reply(issuer, answer, now).is_ok();
-        self.identify(worker, headers, end, false, now)
+        let look = match worker.key_set_reply(issuer, answer, now) {
+            Ok(()) => Look::Again,
+            Err(_) => Look::InVain,
+        };
+        self.identify(worker, headers, end, look, now)
     }
 
     /// Says how much of the request's body the host holds so far.
     pub fn request_size(&mut self, worker: &Worker, bytes: usize) -> Step {
         self.draft.request_bytes(bytes);
+        if matches!(self.phase, Phase::KeySet { .. }) && bytes > MAX_UNPROVEN_BYTES {
+            let text = "The keys of the identity provider are not there yet; try again soon.";
+            return self.unavailable("key_set", text);
+        }
         if bytes > worker.config.max_request_bytes {
             self.draft.unscanned("request", "too_large", bytes);
             let text = "The request is larger than the gateway may read.";
@@ -174,7 +194,7 @@ impl Exchange {
 
     /// Takes the request's body, whole.
     pub fn request_body(&mut self, worker: &Worker, body: &[u8]) -> Step {
-        let Phase::Body { removed } = std::mem::replace(&mut self.phase, Phase::Start) else {
+        let Phase::Body { edits } = std::mem::replace(&mut self.phase, Phase::Start) else {
             return Step::Buffer;
         };
         let too_large = self.request_size(worker, body.len());
@@ -190,35 +210,36 @@ impl Exchange {
             let text = "The request is not what this endpoint takes, so it cannot be checked.";
             return self.reply(Situation::Unreadable, "malformed", text);
         };
-        if self.endpoint == Endpoint::Chat {
-            self.draft.model(masked.model.as_deref());
+        // Ghost text names its engine in the path, and may name a model in the body as well.
+        let engine = (self.endpoint == Endpoint::Completions).then(|| self.draft.model_name());
+        let models = masked.model.iter().chain(&engine);
+        for model in models.clone() {
+            if masker.mask(model, &mut Vec::new()).is_some() {
+                let text = "The name of the model is none.";
+                return self.reply(Situation::Unreadable, "model", text);
+            }
         }
-        let model = self.draft.model_name();
-        if !self.role_allows(worker, &model) {
+        self.draft.model(masked.model.as_deref());
+        if models.clone().next().is_none() || !models.clone().all(|it| self.allows(worker, it)) {
             let text = "Your role may not use this model.";
             return self.reply(Situation::Denied, "model", text);
         }
-        let names: Vec<&str> = masked
-            .findings
-            .iter()
-            .map(|placed| placed.finding.detector)
-            .collect();
-        let verdict = policy::decide(&worker.config.rules, &names);
-        let original = masked.body.is_none();
+        let verdict = policy::decide(&worker.config.rules, &masked.by_detector);
         self.draft.request_masked(&masked, body, &limits, &verdict);
         if verdict.action == Action::Deny {
             let rule = verdict.rule.unwrap_or_default();
             let text = format!(
-                "The request holds {} secret(s), and rule {rule} refuses that. Remove them and try again.",
+                "The request holds {} secret(s), and rule {rule} refuses that. \
+                 Remove them and try again.",
                 masked.findings_count
             );
             return self.reply(Situation::Denied, "findings", &text);
         }
-        let mut edits = match self.upstream_edits(worker, removed) {
+        let mut edits = match self.upstream_edits(worker, edits) {
             Ok(edits) => edits,
             Err(step) => return step,
         };
-        if verdict.action == Action::Mask && !original {
+        if verdict.action == Action::Mask && masked.body.is_some() {
             edits.body = masked.body;
             edits.remove.push("content-length".into());
         }
@@ -289,6 +310,7 @@ impl Exchange {
         }
         if end {
             self.phase = Phase::Swallowing;
+            self.draft.complete();
             return Step::Forward(edits);
         }
         let events = headers
@@ -345,8 +367,7 @@ impl Exchange {
                     self.phase = Phase::Swallowing;
                     if broken {
                         self.draft.unscanned("response", "unreadable", chunk.len());
-                    } else {
-                        self.draft.complete();
+                        self.draft.decided("unreadable", "response");
                     }
                 }
                 forward_body(out)
@@ -359,6 +380,15 @@ impl Exchange {
             Phase::Swallowing => forward_body(Vec::new()),
             _ => Step::Forward(Edits::default()),
         }
+    }
+
+    /// Says that the host could not do the last step; what to answer if the caller has no answer yet.
+    pub fn host_failed(&mut self) -> LocalReply {
+        self.phase = Phase::Swallowing;
+        self.draft.failed("host");
+        let text = "The gateway could not pass the message on; try again soon.";
+        let id = self.draft.decision_id();
+        reply_for(self.endpoint, Situation::Unavailable, text, &id)
     }
 
     /// Ends the exchange and seals its record; `None` if the host never showed a request.
@@ -379,53 +409,67 @@ impl Exchange {
         worker: &mut Worker,
         headers: Rc<Headers>,
         end: bool,
-        may_fetch: bool,
+        look: Look,
         now: UnixTime,
     ) -> Step {
         let token = headers.one("authorization").and_then(identity::bearer);
         let result = token
             .ok_or(IdentityError::Missing)
             .and_then(|token| worker.verify(token, now));
-        let missing_key = match result {
+        let (issuer, key) = match result {
             Ok(identity) => {
                 let token = token.unwrap_or_default().to_owned();
                 return self.authorise(worker, &headers, &identity, &token, end, now);
             }
-            Err(IdentityError::UnknownKey { issuer }) => Some((issuer, true)),
-            Err(IdentityError::NoKeySet { issuer }) => Some((issuer, false)),
-            Err(_) => None,
+            Err(IdentityError::UnknownKey { issuer }) => {
+                let key = token.and_then(identity::key_id).unwrap_or_default();
+                (issuer, Some(key))
+            }
+            Err(IdentityError::NoKeySet { issuer }) => (issuer, None),
+            Err(error) => return self.unidentified(error),
         };
-        if let Some((issuer, unknown_key)) = missing_key {
-            let call = (may_fetch && worker.may_fetch(issuer, unknown_key, now))
-                .then(|| worker.key_set_call(issuer))
-                .flatten();
-            if let Some(call) = call {
+        // The key is not there. Whether that is the caller's fault shows when the set was fetched.
+        let unknown = IdentityError::UnknownKey { issuer };
+        let fetch = match look {
+            Look::First => worker.may_fetch(issuer, key.as_deref(), now),
+            Look::Again if key.is_some() => {
+                worker.fetched_in_vain(issuer, key.as_deref().unwrap_or_default(), now);
+                Fetch::InVain
+            }
+            Look::Again | Look::InVain => Fetch::Later,
+        };
+        match (fetch, worker.key_set_call(issuer)) {
+            (Fetch::InVain, _) => self.unidentified(unknown),
+            (Fetch::Now, Some(call)) => {
                 self.phase = Phase::KeySet {
                     issuer,
                     headers,
                     end,
                 };
-                return Step::Call(call);
+                Step::Call(call)
             }
-            if !unknown_key {
+            (Fetch::Now | Fetch::Later, _) => {
                 let text = "The keys of the identity provider are not there; try again soon.";
-                return self.unavailable("key_set", text);
+                self.unavailable("key_set", text)
             }
         }
-        let (reason, text) = match result {
-            Err(IdentityError::Missing) => ("no_token", "Sign in: no token was shown."),
-            Err(IdentityError::Expired) => {
-                ("expired", "Sign in again: the token is not valid now.")
-            }
-            Err(IdentityError::UnknownIssuer) => (
+    }
+
+    fn unidentified(&mut self, error: IdentityError) -> Step {
+        let (reason, text) = match error {
+            IdentityError::Missing => ("no_token", "Sign in: no token was shown."),
+            IdentityError::Expired => ("expired", "Sign in again: the token is not valid now."),
+            IdentityError::UnknownIssuer => (
                 "issuer",
                 "Sign in with your company's account: the token's issuer is not accepted.",
             ),
-            Err(IdentityError::UnknownKey { .. }) => (
+            IdentityError::UnknownKey { .. } => (
                 "unknown_key",
                 "Sign in again: the token's key is not known.",
             ),
-            _ => ("token", "Sign in again: the token does not verify."),
+            IdentityError::Malformed | IdentityError::NoKeySet { .. } | IdentityError::Refused => {
+                ("token", "Sign in again: the token does not verify.")
+            }
         };
         self.reply(Situation::Unidentified, reason, text)
     }
@@ -465,10 +509,12 @@ impl Exchange {
                 if !end {
                     return self.reply(Situation::Unreadable, "body", "No body is expected here.");
                 }
-                let removed = credential::removed(headers);
-                self.phase = Phase::Upstream { stream: false };
-                return match self.upstream_edits(worker, removed) {
-                    Ok(edits) => Step::Forward(edits),
+                let edits = self.header_edits(headers);
+                return match self.upstream_edits(worker, edits) {
+                    Ok(edits) => {
+                        self.phase = Phase::Upstream { stream: false };
+                        Step::Forward(edits)
+                    }
                     Err(step) => step,
                 };
             }
@@ -500,29 +546,54 @@ impl Exchange {
             return self.request_size(worker, announced.unwrap_or_default());
         }
         self.phase = Phase::Body {
-            removed: credential::removed(headers),
+            edits: self.header_edits(headers),
         };
         Step::Buffer
     }
 
-    fn upstream_edits(&mut self, worker: &Worker, mut remove: Vec<String>) -> Result<Edits, Step> {
+    /// What of the caller's headers does not go upstream: proofs, what would ask for something else
+    /// than was decided over, values with secrets, and the query.
+    fn header_edits(&mut self, headers: &Headers) -> Edits {
+        let mut edits = Edits {
+            remove: credential::removed(headers),
+            ..Edits::default()
+        };
+        for (name, value) in headers.fields() {
+            if edits.remove.iter().any(|removed| removed == name) {
+                continue;
+            }
+            let mut findings = Vec::new();
+            let masker = self.masker.as_ref();
+            if masker.is_some_and(|masker| masker.mask(value, &mut findings).is_some()) {
+                self.draft.header_findings(name, findings);
+                edits.remove.push(name.to_owned());
+            }
+        }
+        let target = headers.one(":path").unwrap_or_default();
+        let path = target.split(['?', '#']).next().unwrap_or_default();
+        if path.len() < target.len() {
+            let dropped = target.len() - path.len();
+            self.draft.unscanned("request", "query_dropped", dropped);
+            edits.set.push((":path".to_owned(), path.to_owned()));
+        }
+        edits
+    }
+
+    fn upstream_edits(&mut self, worker: &Worker, mut edits: Edits) -> Result<Edits, Step> {
         let Some(credential) = worker.credential() else {
             let text = "The gateway has no GitHub credential.";
             return Err(self.unavailable("no_credential", text));
         };
-        let mut set = vec![("accept-encoding".to_owned(), "identity".to_owned())];
+        let mut set = |name: &str, value: String| {
+            edits.remove.retain(|removed| removed != name);
+            edits.set.push((name.to_owned(), value));
+        };
+        set("accept-encoding", "identity".to_owned());
         if credential::attached_to(self.endpoint) {
-            remove.retain(|name| name != "authorization");
-            set.push((
-                "authorization".to_owned(),
-                credential::authorization(credential),
-            ));
+            set("authorization", credential::authorization(credential));
         }
-        Ok(Edits {
-            remove,
-            set,
-            body: None,
-        })
+        self.draft.forwarded();
+        Ok(edits)
     }
 
     fn whole_response(&mut self, worker: &Worker, body: &[u8], source: ResponseSource) -> Step {
@@ -549,7 +620,7 @@ impl Exchange {
         let ok = self.draft.upstream_ok();
         let answer = match (self.endpoint, self.api()) {
             (Endpoint::Models, _) if ok => {
-                let allowed = |model: &str| self.role_allows(worker, model);
+                let allowed = |model: &str| self.allows(worker, model);
                 provider::models::restrict(body, &allowed, Endpoint::inspected())
                     .map(|body| (Some(body), None))
             }
@@ -589,7 +660,7 @@ impl Exchange {
         Step::Reply(LocalReply::json(200, &answer, &self.draft.decision_id()))
     }
 
-    fn role_allows(&self, worker: &Worker, model: &str) -> bool {
+    fn allows(&self, worker: &Worker, model: &str) -> bool {
         self.role
             .and_then(|role| worker.config.roles.get(role))
             .is_some_and(|role| role.allows_model(model))

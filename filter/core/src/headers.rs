@@ -26,6 +26,14 @@ impl Headers {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
+    /// All names and values but pseudo-headers.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .filter(|(name, _)| !name.starts_with(':'))
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0
             .iter()

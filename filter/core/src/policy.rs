@@ -1,5 +1,7 @@
 //! What a person may do, and what a finding leads to.
 
+use std::collections::BTreeMap;
+
 use crate::{
     config::{Action, Mode, Role, Rule},
     endpoint::Endpoint,
@@ -35,31 +37,35 @@ pub(crate) struct Verdict {
     pub(crate) shadowed: Vec<String>,
 }
 
-/// Decides over findings, given by the names of their detectors.
+/// Decides over findings, counted by detector.
 ///
-/// The strongest action of the matching rules wins; of equal ones the first. Findings that no rule
-/// matches are masked.
-pub(crate) fn decide(rules: &[Rule], findings: &[&str]) -> Verdict {
+/// The strongest action of the matching rules wins; of equal ones the first. If there is a finding
+/// that no matching rule speaks of, it is at least masking.
+pub(crate) fn decide(rules: &[Rule], findings: &BTreeMap<&str, u64>) -> Verdict {
+    let covers = |rule: &Rule, detector: &str| {
+        rule.detectors.is_empty() || rule.detectors.iter().any(|name| name == detector)
+    };
     let matches = |rule: &&Rule| {
-        let counted = findings
-            .iter()
-            .filter(|name| rule.detectors.is_empty() || rule.detectors.iter().any(|d| d == *name))
-            .count();
-        u64::try_from(counted).unwrap_or(u64::MAX) >= rule.at_least
+        let covered = findings.iter().filter(|(name, _)| covers(rule, name));
+        covered.map(|(_, count)| count).sum::<u64>() >= rule.at_least
+    };
+    let enforced = || {
+        let matching = rules.iter().filter(matches);
+        matching.filter(|rule| rule.mode == Mode::Enforce)
     };
     let mut decided: Option<&Rule> = None;
-    for rule in rules.iter().filter(matches) {
-        let stronger = decided.is_none_or(|best| rule.action > best.action);
-        if rule.mode == Mode::Enforce && stronger {
+    for rule in enforced() {
+        if decided.is_none_or(|best| rule.action > best.action) {
             decided = Some(rule);
         }
     }
-    let unmatched = if findings.is_empty() {
+    let spoken_of = |detector: &&str| enforced().any(|rule| covers(rule, detector));
+    let least = if findings.keys().all(|detector| spoken_of(detector)) {
         Action::Allow
     } else {
         Action::Mask
     };
-    let action = decided.map_or(unmatched, |rule| rule.action);
+    let action = decided.map_or(least, |rule| rule.action).max(least);
     let shadowed = rules
         .iter()
         .filter(matches)
@@ -87,6 +93,13 @@ mod tests {
         }
     }
 
+    fn jwts(count: u64) -> BTreeMap<&'static str, u64> {
+        [("jwt", count)]
+            .into_iter()
+            .filter(|(_, n)| *n > 0)
+            .collect()
+    }
+
     #[test]
     fn the_strongest_matching_action_wins() {
         let rules = [
@@ -94,27 +107,34 @@ mod tests {
             rule("many", 3, Action::Deny),
             rule("free", 1, Action::Allow),
         ];
-        let cases: [(&[&str], Action, Option<&str>); 4] = [
-            (&[], Action::Allow, None),
-            (&["jwt"], Action::Mask, Some("some")),
-            (&["jwt"; 2], Action::Mask, Some("some")),
-            (&["jwt"; 3], Action::Deny, Some("many")),
+        let cases = [
+            (0, Action::Allow, None),
+            (1, Action::Mask, Some("some")),
+            (2, Action::Mask, Some("some")),
+            (3, Action::Deny, Some("many")),
+            (100_000, Action::Deny, Some("many")),
         ];
-        for (findings, action, name) in cases {
-            let verdict = decide(&rules, findings);
-            assert_eq!(verdict.action, action, "{findings:?}");
-            assert_eq!(verdict.rule.as_deref(), name, "{findings:?}");
+        for (count, action, name) in cases {
+            let verdict = decide(&rules, &jwts(count));
+            assert_eq!(verdict.action, action, "{count}");
+            assert_eq!(verdict.rule.as_deref(), name, "{count}");
         }
     }
 
     #[test]
-    fn findings_without_a_rule_are_masked() {
-        assert_eq!(decide(&[], &["jwt"]).action, Action::Mask);
-        let other = Rule {
-            detectors: vec!["pem".into()],
-            ..rule("pems", 1, Action::Allow)
+    fn findings_that_no_rule_speaks_of_are_masked() {
+        assert_eq!(decide(&[], &jwts(1)).action, Action::Mask);
+        let ours = Rule {
+            detectors: vec!["jwt".into()],
+            ..rule("ours", 1, Action::Allow)
         };
-        assert_eq!(decide(&[other], &["jwt"]).action, Action::Mask);
+        let rules = [ours];
+        assert_eq!(decide(&rules, &jwts(1)).action, Action::Allow);
+        // What one rule allows is no reason to let something else pass.
+        let both = BTreeMap::from([("jwt", 1), ("github-pat", 1)]);
+        assert_eq!(decide(&rules, &both).action, Action::Mask);
+        let other = BTreeMap::from([("github-pat", 1)]);
+        assert_eq!(decide(&rules, &other).action, Action::Mask);
     }
 
     #[test]
@@ -123,7 +143,7 @@ mod tests {
             mode: Mode::Shadow,
             ..rule("no_secrets", 1, Action::Deny)
         };
-        let verdict = decide(&[shadow], &["jwt"]);
+        let verdict = decide(&[shadow], &jwts(1));
         assert_eq!((verdict.action, verdict.rule), (Action::Mask, None));
         assert_eq!(verdict.shadowed, ["no_secrets"]);
     }
@@ -135,11 +155,10 @@ mod tests {
             for second in actions {
                 let rules = [rule("a", 1, first), rule("b", 2, second)];
                 for count in 0..4 {
-                    let findings = vec!["jwt"; count];
-                    let before = decide(&rules, &findings).action;
+                    let before = decide(&rules, &jwts(count)).action;
                     let mut more = rules.to_vec();
                     more.push(rule("c", 1, Action::Deny));
-                    assert!(decide(&more, &findings).action >= before);
+                    assert!(decide(&more, &jwts(count)).action >= before);
                 }
             }
         }

@@ -11,7 +11,7 @@ use crate::{
     audit::Closed,
     config::Config,
     exchange::Callout,
-    identity::{Identity, IdentityError, KeySetError, KeyStore, TokenCache},
+    identity::{Fetch, Identity, IdentityError, KeySetError, KeyStore, TokenCache},
     mask::{Catalog, MaskKeys, Masker},
     provider,
     secret::Secret,
@@ -157,12 +157,12 @@ impl Worker {
             Some((200, body)) => Ok(body),
             Some(_) | None => Err(KeySetError::Unreachable),
         };
-        let result = self.keys.accept(issuer, refresh, answer, now);
-        if result.is_ok() {
+        let changed = self.keys.accept(issuer, refresh, answer, now)?;
+        if changed {
             // A key that is gone vouches for nobody any more.
             self.tokens.clear();
         }
-        result
+        Ok(())
     }
 
     pub(crate) fn key_set_call(&self, issuer: usize) -> Option<Callout> {
@@ -174,8 +174,12 @@ impl Worker {
         })
     }
 
-    pub(crate) fn may_fetch(&mut self, issuer: usize, unknown_key: bool, now: UnixTime) -> bool {
-        self.keys.may_fetch(issuer, unknown_key, now)
+    pub(crate) fn may_fetch(&mut self, issuer: usize, key: Option<&str>, now: UnixTime) -> Fetch {
+        self.keys.may_fetch(issuer, key, now)
+    }
+
+    pub(crate) fn fetched_in_vain(&mut self, issuer: usize, key: &str, now: UnixTime) {
+        self.keys.in_vain(issuer, key, now);
     }
 
     pub(crate) fn verify(&mut self, token: &str, now: UnixTime) -> Result<Identity, IdentityError> {

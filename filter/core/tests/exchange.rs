@@ -313,7 +313,148 @@ fn a_broken_stream_ends_readably_and_is_swallowed() {
     assert_eq!(rest.body, Some(Vec::new()));
     let record = bench.finish(exchange, 200);
     assert!(record.unscanned_bytes() > 0);
-    assert_eq!(record.ended(), "cut");
+    assert_eq!((record.decision(), record.ended()), ("unreadable", "reply"));
+}
+
+#[test]
+fn what_one_rule_allows_does_not_let_another_secret_pass() {
+    let mut bench = Bench::with(|config| {
+        config["rules"] = json!([{
+            "name": "ours", "then": "allow",
+            "when": { "findings": { "at_least": 1, "detectors": ["github-pat"] } },
+        }]);
+    });
+    let other = concat!("glpat-", "Qm4Zt7Wx1Ky9Rb3Ln6Vd");
+    let (exchange, step) = bench.chat(&body(&format!("{TOKEN} and {other} ")));
+    let sent = String::from_utf8(forwarded(step).body.unwrap()).unwrap();
+    assert!(!sent.contains(other), "{sent}");
+    assert_eq!(bench.finish(exchange, 0).decision(), "mask");
+}
+
+#[test]
+fn noise_does_not_hide_a_finding_from_a_rule() {
+    let mut bench = Bench::with(|config| {
+        config["rules"] = json!([{
+            "name": "no_gitlab", "then": "deny",
+            "when": { "findings": { "at_least": 1, "detectors": ["gitlab-pat"] } },
+        }]);
+    });
+    let noise: Vec<String> = (100..500)
+        .map(|n| TOKEN.replace("Zq3", &n.to_string()) + " ")
+        .collect();
+    let text = format!(
+        "{}{}",
+        noise.concat(),
+        concat!("glpat-", "Qm4Zt7Wx1Ky9Rb3Ln6Vd")
+    );
+    let (_, step) = bench.chat(&body(&text));
+    assert_eq!(replied(step).status, 400);
+}
+
+#[test]
+fn an_exchange_that_ends_before_anything_was_decided_was_not_allowed() {
+    let mut bench = Bench::new();
+    let headers = bench.headers("POST", "/chat/completions", &[]);
+    let (exchange, _) = bench.begin(headers, false);
+    let end = End {
+        status: 0,
+        caller_left: true,
+    };
+    let closed = exchange.finish(&mut bench.worker, end, NOW).unwrap();
+    assert_eq!(closed.envelope.decision(), "none");
+    assert_eq!(closed.envelope.ended(), "aborted");
+}
+
+#[test]
+fn a_stream_without_its_end_is_not_complete() {
+    let mut bench = Bench::new();
+    let (mut exchange, _) = bench.chat(&body("hello"));
+    forwarded(bench.answered(&mut exchange, "200", "text/event-stream"));
+    let half = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi \"}}]}\n\n";
+    forwarded(exchange.response_body(&bench.worker, half, true));
+    assert_eq!(bench.finish(exchange, 200).ended(), "cut");
+}
+
+#[test]
+fn query_and_headers_carry_nothing_upstream() {
+    let mut bench = Bench::new();
+    let path = format!("/chat/completions?k={TOKEN}");
+    let more = [
+        ("x-any", TOKEN),
+        ("x-http-method-override", "GET"),
+        ("x-interaction-id", "turn-1"),
+    ];
+    let headers = bench.headers("POST", &path, &more);
+    let (mut exchange, _) = bench.begin(headers, false);
+    let edits = forwarded(exchange.request_body(&bench.worker, body("hello").as_bytes()));
+    assert_eq!(set(&edits, ":path"), Some("/chat/completions"));
+    for name in ["x-any", "x-http-method-override"] {
+        assert!(edits.remove.contains(&name.to_owned()), "{name}");
+    }
+    assert!(!edits.remove.contains(&"x-interaction-id".to_owned()));
+    let record = bench.finish(exchange, 200);
+    assert_eq!((record.decision(), record.findings_count()), ("mask", 1));
+}
+
+#[test]
+fn a_secret_in_place_of_a_model_is_refused() {
+    let mut bench = Bench::with(|config| config["roles"][0]["models"] = json!(["*"]));
+    let (exchange, step) = bench.chat(&body("hello").replace("gpt-4.1", TOKEN));
+    assert_eq!(replied(step).status, 400);
+    assert_eq!(bench.finish(exchange, 400).model(), "");
+}
+
+#[test]
+fn a_model_in_the_body_of_ghost_text_counts_as_well() {
+    let mut bench = Bench::with(|config| config["roles"][0]["models"] = json!(["gpt-41-copilot"]));
+    for (more, forwards) in [("", true), (",\"model\":\"o9\"", false)] {
+        let headers = bench.headers("POST", "/v1/engines/gpt-41-copilot/completions", &[]);
+        let (mut exchange, _) = bench.begin(headers, false);
+        let body = format!("{{\"prompt\":\"def f\",\"stream\":true{more}}}");
+        let step = exchange.request_body(&bench.worker, body.as_bytes());
+        assert_eq!(matches!(step, Step::Forward(_)), forwards, "{more}");
+    }
+}
+
+#[test]
+fn a_rotation_is_nobodys_fault() {
+    let mut bench = Bench::new();
+    let old = bench.key_set();
+    bench.issuer = Ed25519KeyPair::generate().with_key_id("d2");
+    let ask = |bench: &mut Bench| {
+        let headers = bench.headers("POST", "/chat/completions", &[]);
+        bench.begin(headers, false)
+    };
+    // Several at once: all of them may wait for the new set.
+    let mut waiting: Vec<Exchange> = Vec::new();
+    for _ in 0..3 {
+        let (exchange, step) = ask(&mut bench);
+        assert!(matches!(step, Step::Call(_)), "{step:?}");
+        waiting.push(exchange);
+    }
+    // An issuer that fails is no reason to say that the caller is unknown.
+    let failed = waiting[0].callout_reply(&mut bench.worker, Some((500, b"")), NOW);
+    assert!(
+        String::from_utf8(replied(failed).body)
+            .unwrap()
+            .contains("gateway_unavailable")
+    );
+    let keys = bench.key_set();
+    for exchange in &mut waiting[1..] {
+        let step = exchange.callout_reply(&mut bench.worker, Some((200, &keys)), NOW);
+        assert_eq!(step, Step::Buffer);
+    }
+    // A key that the fresh set does not have is unknown, and not asked for again at once.
+    bench.issuer = Ed25519KeyPair::generate().with_key_id("junk");
+    let later = NOW + std::time::Duration::from_secs(2);
+    let headers = bench.headers("POST", "/chat/completions", &[]);
+    let mut exchange = Exchange::new([7; 10], later);
+    let step = exchange.request_headers(&mut bench.worker, headers, "", false, later);
+    assert!(matches!(step, Step::Call(_)), "{step:?}");
+    let step = exchange.callout_reply(&mut bench.worker, Some((200, &old)), later);
+    assert_eq!(replied(step).status, 401);
+    let (_, step) = ask(&mut bench);
+    assert_eq!(replied(step).status, 401);
 }
 
 #[test]

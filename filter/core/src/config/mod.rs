@@ -12,6 +12,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wildmatch::WildMatch;
 
+use crate::mask::detector_names;
+
 mod raw;
 
 pub use raw::{Mode, RawConfig, RoleEndpoint};
@@ -245,6 +247,14 @@ impl TryFrom<RawConfig> for Config {
                 &format!("{path}.when.findings.at_least"),
                 "not 1 to 256",
             );
+            for (place, name) in rule.when.findings.detectors.iter().enumerate() {
+                let known = detector_names().any(|known| known == name);
+                check(
+                    known,
+                    &format!("{path}.when.findings.detectors[{place}]"),
+                    &format!("no such detector{}", nearest(name, detector_names())),
+                );
+            }
             check(
                 !matches!(rule.then, RawAction::AskApproval),
                 &format!("{path}.then"),
@@ -472,14 +482,17 @@ fn shape_fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
     };
     let (key, rest) = rest.split_once('`').unwrap_or((rest, ""));
     let known = rest.split('`').skip(1).step_by(2);
-    let nearest = known
-        .map(|known| (strsim::damerau_levenshtein(key, known), known))
+    fault(&path, &format!("no such key{}", nearest(key, known)))
+}
+
+/// `, the nearest is …`, if one of the known names is near.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    known
+        .map(|known| (strsim::damerau_levenshtein(name, known), known))
         .min()
-        .filter(|(distance, _)| *distance <= 3.max(key.len() / 3));
-    let hint = nearest.map_or_else(String::new, |(_, known)| {
-        format!(", the nearest is {known}")
-    });
-    fault(&path, &format!("no such key{hint}"))
+        .filter(|(distance, _)| *distance <= 3.max(name.len() / 3))
+        .map(|(_, known)| format!(", the nearest is {known}"))
+        .unwrap_or_default()
 }
 
 /// Serde's message without the value that it quotes.

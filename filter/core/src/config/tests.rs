@@ -158,6 +158,11 @@ fn a_fault_is_named_with_its_path_and_reason() {
             "rules[0].when.findings.at_least: not 1 to 256",
         ),
         (
+            "/rules/0/when/findings/detectors",
+            json!(["github-pat", "gitlab_patt"]),
+            "rules[0].when.findings.detectors[1]: no such detector, the nearest is gitlab-pat",
+        ),
+        (
             "/audit",
             json!({ "strict": true }),
             "audit.strict: true is not available yet",

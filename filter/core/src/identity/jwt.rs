@@ -20,6 +20,11 @@ struct UnverifiedClaims {
     iss: String,
 }
 
+pub(super) fn key_id(token: &str) -> Option<String> {
+    let header = Token::decode_metadata(token).ok()?;
+    header.key_id().map(str::to_owned)
+}
+
 pub(super) fn verify(
     token: &str,
     issuers: &[Issuer],

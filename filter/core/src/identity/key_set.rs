@@ -1,6 +1,6 @@
 //! Key sets of issuers (RFC 7517): parsed, kept, and fetched again in time.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use jwt_simple::prelude::{
     ECDSAP256PublicKeyLike, ES256PublicKey, Ed25519PublicKey, EdDSAPublicKeyLike, JWTClaims,
@@ -8,6 +8,7 @@ use jwt_simple::prelude::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::{config::Issuer, time::UnixTime};
 
@@ -18,7 +19,13 @@ const MAX_KEY_SET_BYTES: usize = 256 * 1024;
 const MAX_KEYS: usize = 64;
 
 /// Least time between two fetches that unknown key ids ask for.
-const UNKNOWN_KEY_PAUSE: Duration = Duration::from_secs(30);
+const UNKNOWN_KEY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a key id that a fresh set does not have is not asked for again.
+const UNKNOWN_KEY_REMEMBERED: Duration = Duration::from_secs(30);
+
+/// Most such key ids that are remembered per issuer.
+const MAX_UNKNOWN_KEYS: usize = 256;
 
 /// Longest pause after failed fetches.
 const MAX_PAUSE: Duration = Duration::from_mins(1);
@@ -150,6 +157,10 @@ fn rsa(jwk: &Map<String, Value>) -> Option<RS256PublicKey> {
     RS256PublicKey::from_components(&part("n")?, &part("e")?).ok()
 }
 
+fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
 /// The key sets of all issuers of one worker, in the order of the configuration.
 #[derive(Debug)]
 pub struct KeyStore {
@@ -162,8 +173,24 @@ struct Slot {
     fetched_at: UnixTime,
     next_fetch: UnixTime,
     next_for_unknown_key: UnixTime,
+    /// Digests of key ids that the set does not have, and until when that is believed.
+    unknown: HashMap<[u8; 32], UnixTime>,
+    /// Digest of the set's bytes.
+    digest: Option<[u8; 32]>,
     failures: u32,
+    /// Callouts of exchanges that are under way.
     waiting: u32,
+}
+
+/// What an exchange may do about a key that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// The issuer was asked a moment ago and does not have it.
+    InVain,
+    /// Too many are asking; later it may.
+    Later,
+    /// It may fetch the set.
+    Now,
 }
 
 impl KeyStore {
@@ -187,27 +214,45 @@ impl KeyStore {
         due
     }
 
-    /// Whether an exchange may fetch the set itself, for a token whose key is unknown (`true`) or
-    /// because there is no set yet (`false`). Rate-limited.
-    pub fn may_fetch(&mut self, issuer: usize, unknown_key: bool, now: UnixTime) -> bool {
+    /// Whether an exchange may fetch the set itself: for a token whose key is not in it, or, without
+    /// a key id, because there is no set yet. Rate-limited; while one asks, others may join.
+    pub fn may_fetch(&mut self, issuer: usize, key: Option<&str>, now: UnixTime) -> Fetch {
         let Some(slot) = self.slots.get_mut(issuer) else {
-            return false;
+            return Fetch::Later;
         };
-        if unknown_key {
-            let may = slot.next_for_unknown_key <= now;
-            if may {
+        if let Some(key) = key {
+            let known = slot.unknown.get(&digest(key.as_bytes()));
+            if known.is_some_and(|until| now < *until) {
+                return Fetch::InVain;
+            }
+            if slot.waiting == 0 {
+                if now < slot.next_for_unknown_key {
+                    return Fetch::Later;
+                }
                 slot.next_for_unknown_key = now + UNKNOWN_KEY_PAUSE;
             }
-            return may;
         }
-        let may = slot.waiting < MAX_WAITING;
-        if may {
-            slot.waiting += 1;
+        if slot.waiting >= MAX_WAITING {
+            return Fetch::Later;
         }
-        may
+        slot.waiting += 1;
+        Fetch::Now
     }
 
-    /// Takes the answer to a fetch. A bad answer never replaces a good set.
+    /// Remembers that a set that was just fetched does not have this key.
+    pub fn in_vain(&mut self, issuer: usize, key: &str, now: UnixTime) {
+        let Some(slot) = self.slots.get_mut(issuer) else {
+            return;
+        };
+        if slot.unknown.len() >= MAX_UNKNOWN_KEYS {
+            slot.unknown.clear();
+        }
+        let until = now + UNKNOWN_KEY_REMEMBERED;
+        slot.unknown.insert(digest(key.as_bytes()), until);
+    }
+
+    /// Takes the answer to a fetch; says whether the set is another than before. A bad answer never
+    /// replaces a good set.
     ///
     /// # Errors
     ///
@@ -218,18 +263,23 @@ impl KeyStore {
         refresh: Duration,
         answer: Result<&[u8], KeySetError>,
         now: UnixTime,
-    ) -> Result<(), KeySetError> {
+    ) -> Result<bool, KeySetError> {
         let Some(slot) = self.slots.get_mut(issuer) else {
-            return Ok(());
+            return Ok(false);
         };
         slot.waiting = 0;
-        match answer.and_then(KeySet::parse) {
-            Ok(set) => {
+        match answer.and_then(|bytes| Ok((KeySet::parse(bytes)?, digest(bytes)))) {
+            Ok((set, digest)) => {
+                let changed = slot.digest != Some(digest);
+                if changed {
+                    slot.unknown.clear();
+                }
                 slot.set = Some(set);
+                slot.digest = Some(digest);
                 slot.fetched_at = now;
                 slot.failures = 0;
                 slot.next_fetch = now + refresh;
-                Ok(())
+                Ok(changed)
             }
             Err(error) => {
                 slot.failures = slot.failures.saturating_add(1);
@@ -248,7 +298,7 @@ impl KeyStore {
     }
 
     /// Until when a verified token of the issuer may be taken from a cache.
-    pub(super) fn next_change(
+    pub(super) fn end_of_proof(
         &self,
         issuers: &[Issuer],
         name: &str,

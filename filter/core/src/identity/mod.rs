@@ -9,7 +9,7 @@ use crate::{config::Issuer, time::UnixTime};
 mod jwt;
 mod key_set;
 
-pub use key_set::{KeySet, KeySetError, KeyStore};
+pub use key_set::{Fetch, KeySet, KeySetError, KeyStore};
 
 /// Longest token that is looked at, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -17,8 +17,11 @@ pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// How far the issuer's clock may differ from ours.
 pub const CLOCK_LEEWAY: Duration = Duration::from_mins(1);
 
-/// Verified and refused tokens remembered per worker.
-const CACHE_ENTRIES: usize = 4096;
+/// Verified tokens remembered per worker.
+const VERIFIED_ENTRIES: usize = 4096;
+
+/// Refused tokens remembered per worker; strangers can only push out each other's.
+const REFUSED_ENTRIES: usize = 1024;
 
 /// How long a refused token stays refused without another look.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
@@ -83,16 +86,16 @@ pub fn bearer(header: &str) -> Option<&str> {
     (known && !token.is_empty() && !token.contains(' ')).then_some(token)
 }
 
+/// The key id that a token names; `None` if it names none or cannot be read.
+pub(crate) fn key_id(token: &str) -> Option<String> {
+    jwt::key_id(token)
+}
+
 /// Tokens that were verified or refused before, by their SHA-256; bounded.
 #[derive(Debug, Default)]
 pub struct TokenCache {
-    entries: HashMap<[u8; 32], Entry>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    result: Result<Identity, IdentityError>,
-    until: UnixTime,
+    verified: HashMap<[u8; 32], (Identity, UnixTime)>,
+    refused: HashMap<[u8; 32], (IdentityError, UnixTime)>,
 }
 
 impl TokenCache {
@@ -112,37 +115,45 @@ impl TokenCache {
             return Err(IdentityError::Malformed);
         }
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(entry) = self.entries.get(&digest).filter(|entry| now < entry.until) {
-            return entry.result.clone();
+        if let Some((identity, until)) = self.verified.get(&digest)
+            && now < *until
+        {
+            return Ok(identity.clone());
+        }
+        if let Some((error, until)) = self.refused.get(&digest)
+            && now < *until
+        {
+            return Err(*error);
         }
         let result = jwt::verify(token, issuers, keys, now);
-        let until = match &result {
-            // A withdrawn key ends the proof when the set that dropped it was fetched.
-            Ok(identity) => keys.next_change(issuers, &identity.issuer, identity.expires_at, now),
-            Err(IdentityError::NoKeySet { .. } | IdentityError::UnknownKey { .. }) => now,
-            Err(_) => now + REFUSED_FOR,
-        };
-        if now < until {
-            self.make_room(now);
-            let result = result.clone();
-            self.entries.insert(digest, Entry { result, until });
+        match &result {
+            Ok(identity) => {
+                make_room(&mut self.verified, VERIFIED_ENTRIES, now);
+                let until = keys.end_of_proof(issuers, &identity.issuer, identity.expires_at, now);
+                self.verified.insert(digest, (identity.clone(), until));
+            }
+            Err(IdentityError::NoKeySet { .. } | IdentityError::UnknownKey { .. }) => {}
+            Err(error) => {
+                make_room(&mut self.refused, REFUSED_ENTRIES, now);
+                self.refused.insert(digest, (*error, now + REFUSED_FOR));
+            }
         }
         result
     }
 
     /// Forgets everything, as when a key set has changed.
     pub fn clear(&mut self) {
-        self.entries.clear();
+        self.verified.clear();
+        self.refused.clear();
     }
+}
 
-    fn make_room(&mut self, now: UnixTime) {
-        if self.entries.len() < CACHE_ENTRIES {
-            return;
-        }
-        self.entries.retain(|_, entry| now < entry.until);
-        if self.entries.len() >= CACHE_ENTRIES {
-            self.entries.clear();
-        }
+fn make_room<T>(entries: &mut HashMap<[u8; 32], (T, UnixTime)>, most: usize, now: UnixTime) {
+    if entries.len() >= most {
+        entries.retain(|_, (_, until)| now < *until);
+    }
+    if entries.len() >= most {
+        entries.clear();
     }
 }
 

@@ -199,7 +199,7 @@ fn weak_and_odd_tokens_are_refused() {
 }
 
 #[test]
-fn an_unknown_key_asks_for_the_set_once_in_a_while() {
+fn an_unknown_key_asks_for_the_set_once_and_not_again_in_vain() {
     let issuer = Issuer::new();
     let (config, mut keys) = store(&issuer);
     let rotated = Ed25519KeyPair::generate().with_key_id("d2");
@@ -208,9 +208,28 @@ fn an_unknown_key_asks_for_the_set_once_in_a_while() {
         verify(&config, &keys, &token),
         Err(IdentityError::UnknownKey { issuer: 0 })
     );
-    assert!(keys.may_fetch(0, true, NOW));
-    assert!(!keys.may_fetch(0, true, NOW + Duration::from_secs(29)));
-    assert!(keys.may_fetch(0, true, NOW + Duration::from_secs(31)));
+    assert_eq!(key_id(&token).as_deref(), Some("d2"));
+    assert_eq!(keys.may_fetch(0, Some("d2"), NOW), Fetch::Now);
+    assert_eq!(keys.may_fetch(0, Some("d3"), NOW), Fetch::Now, "joins");
+    let set = issuer.key_set();
+    let changed = keys.accept(0, config.issuers[0].refresh, Ok(&set), NOW);
+    assert_eq!(changed, Ok(false), "the same set");
+    keys.in_vain(0, "d2", NOW);
+    assert_eq!(keys.may_fetch(0, Some("d2"), NOW), Fetch::InVain);
+    assert_eq!(keys.may_fetch(0, Some("d3"), NOW), Fetch::Later);
+    let soon = NOW + Duration::from_secs(1);
+    assert_eq!(keys.may_fetch(0, Some("d3"), soon), Fetch::Now);
+    let later = NOW + Duration::from_secs(31);
+    assert_eq!(keys.may_fetch(0, Some("d2"), later), Fetch::Now);
+}
+
+#[test]
+fn so_many_may_wait_for_a_set_and_no_more() {
+    let mut keys = KeyStore::new(1);
+    for _ in 0..64 {
+        assert_eq!(keys.may_fetch(0, None, NOW), Fetch::Now);
+    }
+    assert_eq!(keys.may_fetch(0, None, NOW), Fetch::Later);
 }
 
 #[test]

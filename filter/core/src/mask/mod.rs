@@ -30,6 +30,16 @@ pub use self::placeholder::MaskKeys;
 pub use self::stream::TextMask;
 
 use self::placeholder::Sealer;
+use self::structures::STRUCTURES;
+use self::vendors::VENDORS;
+
+/// The closed list of detectors, by name.
+pub fn detector_names() -> impl Iterator<Item = &'static str> {
+    VENDORS
+        .iter()
+        .chain(&STRUCTURES)
+        .map(|detector| detector.name)
+}
 
 /// A secret that was found, without the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 //! What is decided here:
 //!
 //! - **Nothing unseen.** A string is text unless its API says otherwise: an unknown field is masked
-//!   like a known one. What stays (roles, types, ids, names) stays only if it looks like a name:
+//!   like a known one, and so are names and ids. What stays (models, what fills up) looks like a name:
 //!   visible ASCII, at most [`MAX_NAME_BYTES`]. Blobs stay only where an API has them, if they are
 //!   long base64, and are counted as [`Unscanned`]. Numbers are not text.
 //! - **Keys** of objects are masked like strings; a mask there is a finding with `(key)` in its

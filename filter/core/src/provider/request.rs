@@ -1,5 +1,7 @@
 //! Masks requests.
 
+use std::collections::BTreeMap;
+
 use crate::json::{Container, Edits, Event, Value, walk};
 use crate::mask::Masker;
 
@@ -18,6 +20,8 @@ pub struct MaskedRequest {
     pub findings: Vec<Placed>,
     /// All findings.
     pub findings_count: u64,
+    /// All findings by detector.
+    pub by_detector: BTreeMap<&'static str, u64>,
     /// What was not looked at.
     pub unscanned: Vec<Unscanned>,
     /// Names of the tools offered to the model, in order.
@@ -97,6 +101,7 @@ pub fn mask_request(
         stream,
         findings: scan.findings,
         findings_count: scan.findings_count,
+        by_detector: scan.by_detector,
         unscanned: scan.unscanned,
         tools,
     })

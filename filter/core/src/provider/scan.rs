@@ -1,5 +1,7 @@
 //! Masks texts that stand on their own, and counts what was found and what was not looked at.
 
+use std::collections::BTreeMap;
+
 use crate::json::{Edits, Path, Span, Step, Text};
 use crate::mask::{Finding, Masker};
 
@@ -21,6 +23,8 @@ pub(super) struct Scan {
     pub(super) findings: Vec<Placed>,
     /// All findings.
     pub(super) findings_count: u64,
+    /// All findings by detector, a closed list.
+    pub(super) by_detector: BTreeMap<&'static str, u64>,
     pub(super) unscanned: Vec<Unscanned>,
     /// Findings that have no place yet.
     pub(super) fresh: Vec<Finding>,
@@ -58,17 +62,14 @@ impl Scan {
     ) {
         let text = text.decode();
         let stays = match place {
-            Place::Name
-            | Place::Padding
-            | Place::Envelope
-            | Place::Model
-            | Place::ToolName
-            | Place::Finish => is_name(&text),
+            Place::Padding | Place::Envelope | Place::Model | Place::Finish => is_name(&text),
             Place::Blob(reason) if is_blob(&text) => {
                 self.skip(reason, span.length());
                 true
             }
             Place::Text
+            | Place::Name
+            | Place::ToolName
             | Place::Prompt
             | Place::Piece(_)
             | Place::Stream
@@ -107,6 +108,7 @@ impl Scan {
         let channel = channel();
         for finding in self.fresh.drain(..) {
             self.findings_count += 1;
+            *self.by_detector.entry(finding.detector).or_default() += 1;
             if self.findings.len() < self.max_findings {
                 self.findings.push(Placed {
                     finding,

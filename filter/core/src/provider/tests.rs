@@ -137,24 +137,30 @@ fn a_request_without_findings_stays_as_it_came() {
 }
 
 #[test]
-fn names_and_ids_stay_but_only_if_they_look_like_it() {
-    let body = json!({
-        "model": SECRET, "tool_choice": {"type": "function", "function": {"name": SECRET}},
-        "messages": [{"role": "tool", "tool_call_id": SECRET, "content": ""}],
-    });
-    assert!(
-        request(Api::Chat, &body.to_string())
-            .unwrap()
-            .body
-            .is_none()
-    );
-    let body = json!({"messages": [{"role": "tool", "tool_call_id": format!("call {SECRET}")}]});
-    assert!(
-        request(Api::Chat, &body.to_string())
-            .unwrap()
-            .body
-            .is_some()
-    );
+fn names_and_ids_stay_unless_they_hold_a_secret() {
+    let body = |id: &str| {
+        json!({
+            "model": "gpt-4.1", "tool_choice": {"type": "function", "function": {"name": "bash"}},
+            "messages": [{"role": "tool", "tool_call_id": id, "content": ""}],
+        })
+        .to_string()
+    };
+    for id in [
+        "call_1",
+        "call_Zx81Kq0pLm5vBn2wRt7yUa3s",
+        "toolu_01A09q90qw90lq917835lq9",
+    ] {
+        assert!(
+            request(Api::Chat, &body(id)).unwrap().body.is_none(),
+            "{id}"
+        );
+    }
+    for id in [SECRET, &format!("call {SECRET}")] {
+        assert!(
+            request(Api::Chat, &body(id)).unwrap().body.is_some(),
+            "{id}"
+        );
+    }
 }
 
 #[test]
