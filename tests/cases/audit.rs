@@ -1,6 +1,12 @@
 //! P9: every exchange leaves a row, and no secret is in it.
 
-use e2e::{caller::Http, upstream::Answer, world::World};
+use std::time::Duration;
+
+use e2e::{
+    caller::Http,
+    upstream::{Answer, End},
+    world::World,
+};
 use serde_json::{Value, json};
 
 /// Invented secrets, planted where a client, a model and an odd caller would put them.
@@ -199,4 +205,22 @@ async fn what_envoy_refuses_before_the_filter_leaves_a_bare_row() {
     let sql = "SELECT kind, status FROM copilot_audit.records WHERE kind = 'bare'";
     let rows = world.rows_when(sql, |rows| !rows.is_empty()).await;
     assert_eq!(rows.len(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_is_recorded_as_such() {
+    let world = World::with_audit().await;
+    let token = world.caller("ana").token;
+    let endless = Answer::text("on and on ").end(End::Never);
+    world
+        .upstream()
+        .script(endless.pause(Duration::from_millis(5)));
+    for http in [Http::One, Http::Two] {
+        let caller = world.stranger(http).with_token(token.clone());
+        let left = tokio::time::timeout(Duration::from_millis(500), caller.chat("go")).await;
+        assert!(left.is_err(), "the answer has no end");
+    }
+    let sql = "SELECT ended, decision FROM copilot_audit_views.exchanges WHERE ended = 'aborted'";
+    let rows = world.rows_when(sql, |rows| rows.len() == 2).await;
+    assert_eq!(rows[0].get("decision"), Some(&json!("allow")));
 }

@@ -9,6 +9,7 @@
 
 mod audit;
 mod configuration;
+mod documentation;
 mod endpoints;
 mod failure;
 mod harness;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use e2e::{
     upstream::{Answer, Choice, Cut, End, Say, ToolCall, words},
     world::World,
@@ -227,4 +229,36 @@ async fn the_error_of_an_upstream_is_masked_too() {
         .unwrap()
         .to_owned();
     assert!(message.contains("MASKED_GITHUB_PAT_"), "{message}");
+}
+
+#[tokio::test]
+async fn a_stream_with_trailers_comes_whole_and_without_them() {
+    let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let world = World::builder()
+        .bootstrap(move |bootstrap| {
+            let clusters = bootstrap.0["static_resources"]["clusters"].as_array_mut();
+            for cluster in clusters.unwrap() {
+                if cluster["name"] == "copilot_api" {
+                    cluster["typed_extension_protocol_options"] = json!({ options: {
+                        "@type": format!("type.googleapis.com/{options}"),
+                        "explicit_http_config": { "http2_protocol_options": {} },
+                    } });
+                }
+            }
+        })
+        .start()
+        .await
+        .unwrap();
+    let answer = Answer {
+        trailers: [("x-note".to_owned(), TOKEN.to_owned())].into(),
+        ..Answer::parts(letters(&format!("see {TOKEN} there")))
+    };
+    world.upstream().script(answer);
+    let answer = world.caller("ana").chat("go").await.unwrap();
+    assert!(answer.whole, "{}", answer.body_text());
+    let text = answer.text();
+    assert!(
+        text.starts_with("see MASKED_GITHUB_PAT_") && text.ends_with(" there"),
+        "{text}"
+    );
 }

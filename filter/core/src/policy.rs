@@ -60,7 +60,7 @@ pub(crate) fn decide(rules: &[Rule], findings: &BTreeMap<&str, u64>) -> Verdict 
         }
     }
     let spoken_of = |detector: &&str| enforced().any(|rule| covers(rule, detector));
-    let least = if findings.keys().all(|detector| spoken_of(detector)) {
+    let least = if findings.keys().all(spoken_of) {
         Action::Allow
     } else {
         Action::Mask
