@@ -115,7 +115,7 @@ impl Http {
             return Action::Pause;
         };
         let step = match host::body(Direction::Request, size) {
-            Ok(body) => exchange.request_body(&self.worker.borrow(), &body),
+            Ok(body) => exchange.request_body(&mut self.worker.borrow_mut(), &body),
             Err(error) => {
                 self.host_failed("read request", error);
                 return self.fail();
@@ -190,7 +190,7 @@ impl Http {
                 return self.fail();
             }
         };
-        let step = exchange.response_body(&self.worker.borrow(), &body, end);
+        let step = exchange.response_body(&mut self.worker.borrow_mut(), &body, end);
         self.response_step(step, !body.is_empty())
     }
 

@@ -7,13 +7,14 @@ use data_encoding::{Encoding, Specification};
 use serde_json::{Value, json};
 
 use crate::{
+    config::Action,
     endpoint::Endpoint,
     exchange::ResponseSource,
     headers::{Headers, cut, identifier},
     identity::Identity,
     mask::{Finding, Masker},
     policy::Verdict,
-    provider::{Limits, MaskedRequest, Placed, ResponseFacts},
+    provider::{MaskedRequest, Placed, ResponseFacts},
     time::UnixTime,
 };
 
@@ -157,17 +158,11 @@ impl Draft {
         self.envelope.request_bytes = i64::try_from(bytes).ok();
     }
 
-    pub(crate) fn request_masked(
-        &mut self,
-        masked: &MaskedRequest,
-        original: &[u8],
-        limits: &Limits,
-        verdict: &Verdict,
-    ) {
+    pub(crate) fn request_findings(&mut self, masked: &MaskedRequest, verdict: &Verdict) {
         let action = match verdict.action {
-            crate::config::Action::Allow => "allow",
-            crate::config::Action::Mask => "mask",
-            crate::config::Action::Deny => "deny",
+            Action::Allow => "allow",
+            Action::Mask => "mask",
+            Action::Deny => "deny",
         };
         self.masked |= action == "mask" && masked.findings_count > 0;
         self.add_findings(&masked.findings, masked.findings_count, "request", action);
@@ -178,11 +173,19 @@ impl Draft {
         if !verdict.shadowed.is_empty() {
             self.envelope.shadowed = Some(verdict.shadowed.join(","));
         }
-        let body = masked.body.as_deref().unwrap_or(original);
-        let text = String::from_utf8_lossy(body);
-        let kept = cut(&text, limits.max_content);
+    }
+
+    /// Keeps the masked body, cut at `most` bytes.
+    pub(crate) fn request_content(&mut self, masked: &[u8], most: usize) {
+        let text = String::from_utf8_lossy(masked);
+        let kept = cut(&text, most);
         self.truncated(kept.len() < text.len());
         self.content.request_content = Some(kept.to_owned());
+    }
+
+    /// There was no room for content.
+    pub(crate) fn content_missing(&mut self) {
+        self.truncated(true);
     }
 
     pub(crate) fn response(

@@ -79,6 +79,8 @@ pub struct Exchange {
     masker: Option<Masker>,
     /// Place of the caller's role in the configuration.
     role: Option<usize>,
+    /// Room that was taken at the worker for recorded content, in bytes.
+    reserved: usize,
     phase: Phase,
 }
 
@@ -124,6 +126,7 @@ impl Exchange {
             draft: Draft::new(random, now),
             masker: None,
             role: None,
+            reserved: 0,
             phase: Phase::Start,
         }
     }
@@ -193,7 +196,7 @@ impl Exchange {
     }
 
     /// Takes the request's body, whole.
-    pub fn request_body(&mut self, worker: &Worker, body: &[u8]) -> Step {
+    pub fn request_body(&mut self, worker: &mut Worker, body: &[u8]) -> Step {
         let Phase::Body { edits } = std::mem::replace(&mut self.phase, Phase::Start) else {
             return Step::Buffer;
         };
@@ -225,7 +228,14 @@ impl Exchange {
             return self.reply(Situation::Denied, "model", text);
         }
         let verdict = policy::decide(&worker.config.rules, &masked.by_detector);
-        self.draft.request_masked(&masked, body, &limits, &verdict);
+        self.draft.request_findings(&masked, &verdict);
+        let content = masked.body.as_deref().unwrap_or(body);
+        let room = content.len().min(limits.max_content);
+        if self.reserve(worker, room) {
+            self.draft.request_content(content, limits.max_content);
+        } else {
+            self.draft.content_missing();
+        }
         if verdict.action == Action::Deny {
             let rule = verdict.rule.unwrap_or_default();
             let text = format!(
@@ -346,12 +356,19 @@ impl Exchange {
     }
 
     /// Takes the next piece of a streamed response, or all that the host holds of one that is held.
-    pub fn response_body(&mut self, worker: &Worker, chunk: &[u8], end: bool) -> Step {
+    pub fn response_body(&mut self, worker: &mut Worker, chunk: &[u8], end: bool) -> Step {
         match &mut self.phase {
             Phase::Streaming(mask) => {
                 self.draft.response_bytes(chunk.len());
                 let mut out = Vec::with_capacity(chunk.len() + 64);
+                let recorded = mask.recorded();
                 let broken = mask.push(chunk, &mut out).is_err();
+                let more = mask.recorded() - recorded;
+                if worker.reserve(more) {
+                    self.reserved += more;
+                } else {
+                    mask.stop_recording();
+                }
                 if broken {
                     let text = "The rest of the answer could not be checked and was left out.";
                     let text = format!(
@@ -398,6 +415,7 @@ impl Exchange {
             Phase::Streaming(mask) => self.draft.response_facts(&mask.facts()),
             _ => {}
         }
+        worker.release(self.reserved);
         let digest = worker.config.policy_digest.clone();
         let deployment = worker.config.deployment.clone();
         let (envelope, content) = self.draft.close(deployment, digest, end, now);
@@ -596,7 +614,7 @@ impl Exchange {
         Ok(edits)
     }
 
-    fn whole_response(&mut self, worker: &Worker, body: &[u8], source: ResponseSource) -> Step {
+    fn whole_response(&mut self, worker: &mut Worker, body: &[u8], source: ResponseSource) -> Step {
         self.phase = Phase::Swallowing;
         if source == ResponseSource::Envoy {
             let text = "GitHub could not be reached; try again soon.";
@@ -634,7 +652,11 @@ impl Exchange {
             let text = "GitHub's answer could not be checked and was left out.";
             return self.reply(Situation::Unreadable, "response", text);
         };
-        if let Some(facts) = facts {
+        if let Some(mut facts) = facts {
+            if !self.reserve(worker, facts.content.len()) {
+                facts.content.clear();
+                facts.content_truncated = true;
+            }
             self.draft.response_facts(&facts);
         }
         self.draft.complete();
@@ -658,6 +680,14 @@ impl Exchange {
         self.phase = Phase::Replied;
         self.draft.decided("drop", "telemetry");
         Step::Reply(LocalReply::json(200, &answer, &self.draft.decision_id()))
+    }
+
+    fn reserve(&mut self, worker: &mut Worker, bytes: usize) -> bool {
+        let fits = worker.reserve(bytes);
+        if fits {
+            self.reserved += bytes;
+        }
+        fits
     }
 
     fn allows(&self, worker: &Worker, model: &str) -> bool {

@@ -37,6 +37,8 @@ pub struct Worker {
     keys: KeyStore,
     tokens: TokenCache,
     chain: Chain,
+    /// Bytes of content that open exchanges keep for their records.
+    pending_bytes: usize,
 }
 
 /// The filter's secrets, from its environment.
@@ -123,6 +125,7 @@ impl Worker {
             catalog: Rc::new(Catalog::new()),
             tokens: TokenCache::default(),
             chain: Chain::new(Epoch(random)),
+            pending_bytes: 0,
             secrets,
             config,
         }
@@ -205,6 +208,20 @@ impl Worker {
             max_content: self.config.max_content_bytes,
             ..provider::Limits::default()
         }
+    }
+
+    /// Takes room for content of an open exchange; says whether there was any.
+    pub(crate) fn reserve(&mut self, bytes: usize) -> bool {
+        let fits = self.pending_bytes.saturating_add(bytes) <= self.config.max_pending_bytes;
+        if fits {
+            self.pending_bytes += bytes;
+        }
+        fits
+    }
+
+    /// Gives back room that an exchange had taken.
+    pub(crate) fn release(&mut self, bytes: usize) {
+        self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
     }
 
     pub(crate) fn seal(&mut self, envelope: Envelope, content: &Content) -> Closed {

@@ -40,6 +40,8 @@ pub struct Config {
     pub rules: Vec<Rule>,
     /// Most bytes of masked content in a record, per direction.
     pub max_content_bytes: usize,
+    /// Most bytes of content that a worker keeps for its open exchanges.
+    pub max_pending_bytes: usize,
     /// Largest request body in bytes.
     pub max_request_bytes: usize,
     /// SHA-256 of the canonical form, in hex.
@@ -272,6 +274,11 @@ impl TryFrom<RawConfig> for Config {
             "more than 3MiB",
         );
         check(
+            (1 << 20..=1 << 30).contains(&raw.audit.max_pending.0),
+            "audit.max_pending",
+            "not 1MiB to 1GiB",
+        );
+        check(
             (1..=16 << 20).contains(&raw.limits.max_request.0),
             "limits.max_request",
             "not 1 byte to 16MiB",
@@ -290,6 +297,7 @@ impl TryFrom<RawConfig> for Config {
             roles: raw.roles.into_iter().map(Role::from).collect(),
             rules: raw.rules.into_iter().filter_map(Rule::of).collect(),
             max_content_bytes: usize::try_from(raw.audit.max_content.0).unwrap_or(0),
+            max_pending_bytes: usize::try_from(raw.audit.max_pending.0).unwrap_or(0),
             max_request_bytes: usize::try_from(raw.limits.max_request.0).unwrap_or(0),
             policy_digest,
         })

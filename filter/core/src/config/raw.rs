@@ -263,6 +263,10 @@ pub struct RawAudit {
     /// Most bytes of masked content in a record, per direction. Up to `3MiB`, default `1MiB`.
     #[serde(default = "default_max_content")]
     pub max_content: SizeText,
+    /// Most bytes of content that a worker keeps for all its open exchanges; beyond it records have
+    /// none and say so. `1MiB` to `1GiB`, default `64MiB`.
+    #[serde(default = "default_max_pending")]
+    pub max_pending: SizeText,
 }
 
 /// Bounds.
@@ -310,6 +314,7 @@ impl Default for RawAudit {
         Self {
             strict: false,
             max_content: default_max_content(),
+            max_pending: default_max_pending(),
         }
     }
 }
@@ -344,6 +349,10 @@ fn default_grace() -> DurationText {
 
 fn default_max_content() -> SizeText {
     SizeText(1 << 20)
+}
+
+fn default_max_pending() -> SizeText {
+    SizeText(64 << 20)
 }
 
 fn default_max_request() -> SizeText {

@@ -8,6 +8,8 @@ use super::Limits;
 pub(super) struct Content {
     texts: Vec<(String, Vec<u8>)>,
     room: usize,
+    /// Bytes of texts that are kept.
+    pub(super) kept: usize,
     /// Whether text is missing.
     pub(super) truncated: bool,
 }
@@ -20,6 +22,7 @@ impl Content {
         Self {
             texts: Vec::new(),
             room: limits.max_content,
+            kept: 0,
             truncated: false,
         }
     }
@@ -58,6 +61,7 @@ impl Content {
         json::push_escaped(written, text);
         if written.len() - start <= self.room && !self.truncated {
             self.room -= written.len() - start;
+            self.kept += written.len() - start;
             return;
         }
         written.truncate(start);
@@ -71,8 +75,15 @@ impl Content {
                 break;
             }
             self.room -= added;
+            self.kept += added;
         }
         self.room = 0;
+    }
+
+    /// Keeps nothing more.
+    pub(super) fn close(&mut self) {
+        self.room = 0;
+        self.truncated = true;
     }
 
     pub(super) fn to_json(&self) -> String {

@@ -133,6 +133,16 @@ impl ResponseMask {
         self.facts()
     }
 
+    /// Bytes of text kept for the record so far.
+    pub fn recorded(&self) -> usize {
+        self.stream.content.kept
+    }
+
+    /// Keeps no more text for the record, and says there that some is missing.
+    pub fn stop_recording(&mut self) {
+        self.stream.content.close();
+    }
+
     /// Bytes of text kept back at the moment, over all channels.
     pub fn held(&self) -> usize {
         self.stream
