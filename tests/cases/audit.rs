@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use e2e::{
     caller::Http,
+    issuer::Forgery,
     upstream::{Answer, End},
     world::World,
 };
@@ -223,4 +224,67 @@ async fn a_caller_who_leaves_is_recorded_as_such() {
     let sql = "SELECT ended, decision FROM copilot_audit_views.exchanges WHERE ended = 'aborted'";
     let rows = world.rows_when(sql, |rows| rows.len() == 2).await;
     assert_eq!(rows[0].get("decision"), Some(&json!("allow")));
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_row_with_its_reason() {
+    let limits = json!({ "limits": { "max_request": "64KiB" } });
+    let world = World::builder()
+        .configure(limits)
+        .audit()
+        .start()
+        .await
+        .unwrap();
+    let ana = world.caller("ana");
+    let expired = world.issuer().token("ana").expires_in(-120).sign();
+    let foreign = world
+        .issuer()
+        .token("ana")
+        .forged(Forgery::ForeignKey)
+        .sign();
+    let chat = "/chat/completions";
+    let gzip = [("content-encoding", "gzip")];
+    let upgrade = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    ana.raw("POST", chat, &gzip, vec![0x1f, 0x8b, 8])
+        .await
+        .unwrap();
+    ana.chat(&"x".repeat(70_000)).await.unwrap();
+    ana.raw("POST", chat, &[], vec![b'{', 0xff, b'}'])
+        .await
+        .unwrap();
+    ana.with_token(expired).chat("x").await.unwrap();
+    ana.with_token(foreign).chat("x").await.unwrap();
+    let one = world.stranger(Http::One).with_token(ana.token.clone());
+    one.raw("GET", "/responses", &upgrade, "").await.unwrap();
+    world
+        .upstream()
+        .script(Answer::redirect("https://evil.example/"));
+    ana.chat("x").await.unwrap();
+    world.upstream().down().await;
+    ana.chat("x").await.unwrap();
+
+    let sql = "SELECT decision, reason, status FROM copilot_audit_views.exchanges ORDER BY seq";
+    let rows = world.rows_when(sql, |rows| rows.len() >= 8).await;
+    let row = |row: &e2e::bigquery::Row| {
+        let value = |column: &str| row.get(column).cloned().unwrap_or_default();
+        (value("decision"), value("reason"), value("status"))
+    };
+    let rows: Vec<_> = rows.iter().map(row).collect();
+    let expected = [
+        ("unreadable", "encoding", 400),
+        ("unreadable", "too_large", 400),
+        ("unreadable", "malformed", 400),
+        ("unidentified", "expired", 401),
+        ("unidentified", "token", 401),
+        ("deny", "upgrade", 403),
+        ("unavailable", "redirect", 400),
+        ("unavailable", "upstream", 503),
+    ];
+    let expected = expected.map(|(a, b, c)| (json!(a), json!(b), json!(c)));
+    assert_eq!(rows, expected);
 }
