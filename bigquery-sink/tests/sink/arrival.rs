@@ -446,6 +446,7 @@ fn full_envelope() -> Envelope {
         ended: text("complete"),
         upstream_request_id: text("u-1"),
         initiator: text("user"),
+        shadowed: text("trial"),
         ..Envelope::default()
     }
 }
