@@ -146,8 +146,8 @@ impl Draft {
         self.envelope.role = Some(name.to_owned());
     }
 
-    pub(crate) fn model(&mut self, model: Option<&str>) {
-        self.envelope.model = model.and_then(identifier);
+    pub(crate) fn model(&mut self, model: &str) {
+        self.envelope.model = identifier(model);
     }
 
     pub(crate) fn model_name(&self) -> String {

@@ -222,7 +222,9 @@ impl Exchange {
                 return self.reply(Situation::Unreadable, "model", text);
             }
         }
-        self.draft.model(masked.model.as_deref());
+        if let Some(model) = &masked.model {
+            self.draft.model(model);
+        }
         if models.clone().next().is_none() || !models.clone().all(|it| self.allows(worker, it)) {
             let text = "Your role may not use this model.";
             return self.reply(Situation::Denied, "model", text);

@@ -428,6 +428,8 @@ fn a_model_in_the_body_of_ghost_text_counts_as_well() {
         let body = format!("{{\"prompt\":\"def f\",\"stream\":true{more}}}");
         let step = exchange.request_body(&mut bench.worker, body.as_bytes());
         assert_eq!(matches!(step, Step::Forward(_)), forwards, "{more}");
+        let recorded = bench.finish(exchange, 200).model().to_owned();
+        assert_eq!(recorded, if forwards { "gpt-41-copilot" } else { "o9" });
     }
 }
 
