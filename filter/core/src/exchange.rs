@@ -15,7 +15,7 @@ use crate::{
     mask::Masker,
     policy,
     provider::{self, Api, ResponseMask},
-    reply::{LocalReply, Situation, reply_for},
+    reply::{LocalReply, Situation, reply_for, signed},
     time::UnixTime,
     worker::Worker,
 };
@@ -141,8 +141,7 @@ impl Exchange {
         now: UnixTime,
     ) -> Step {
         let method = headers.one(":method").unwrap_or_default();
-        let target = headers.one(":path").unwrap_or_default();
-        let path = target.split(['?', '#']).next().unwrap_or_default();
+        let path = headers.path();
         self.endpoint = Endpoint::of(method, path);
         let anonymous = worker.masker("");
         self.draft
@@ -313,9 +312,7 @@ impl Exchange {
                 "GitHub answered with a redirect, which is not followed.",
             );
         }
-        if headers.count("content-encoding") > 0
-            && headers.one("content-encoding") != Some("identity")
-        {
+        if headers.encoded() {
             self.draft.unscanned("response", "encoding", 0);
             let text = "GitHub's answer is encoded in a way that cannot be checked.";
             return self.reply(Situation::Unreadable, "response_encoding", text);
@@ -373,10 +370,7 @@ impl Exchange {
                 }
                 if broken {
                     let text = "The rest of the answer could not be checked and was left out.";
-                    let text = format!(
-                        "{text} (Copilot Gate, decision {})",
-                        self.draft.decision_id()
-                    );
+                    let text = signed(text, &self.draft.decision_id());
                     mask.end_readably(&text, &mut out);
                 } else if end {
                     mask.finish(&mut out);
@@ -552,9 +546,7 @@ impl Exchange {
             let text = "The request has no body.";
             return self.reply(Situation::Unreadable, "no_body", text);
         }
-        let encodings = headers.count("content-encoding");
-        if encodings > 1 || (encodings == 1 && headers.one("content-encoding") != Some("identity"))
-        {
+        if headers.encoded() {
             self.draft.unscanned("request", "encoding", 0);
             let text = "The request is encoded in a way that cannot be checked; send it plain.";
             return self.reply(Situation::Unreadable, "encoding", text);
@@ -589,8 +581,8 @@ impl Exchange {
                 edits.remove.push(name.to_owned());
             }
         }
+        let path = headers.path();
         let target = headers.one(":path").unwrap_or_default();
-        let path = target.split(['?', '#']).next().unwrap_or_default();
         if path.len() < target.len() {
             let dropped = target.len() - path.len();
             self.draft.unscanned("request", "query_dropped", dropped);

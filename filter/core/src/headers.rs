@@ -16,6 +16,17 @@ impl Headers {
         values.next().filter(|_| values.next().is_none())
     }
 
+    /// The target's path, without its query.
+    pub fn path(&self) -> &str {
+        let target = self.one(":path").unwrap_or_default();
+        target.split(['?', '#']).next().unwrap_or_default()
+    }
+
+    /// Whether the body is encoded in any way but `identity`.
+    pub fn encoded(&self) -> bool {
+        self.count("content-encoding") > 0 && self.one("content-encoding") != Some("identity")
+    }
+
     /// How often the name stands.
     pub fn count(&self, name: &str) -> usize {
         self.all(name).count()

@@ -70,7 +70,7 @@ pub fn reply_for(
         (_, Situation::Denied) => 403,
         (_, Situation::Unavailable) => 503,
     };
-    let text = format!("{message} (Copilot Gate, decision {decision_id})");
+    let text = signed(message, decision_id);
     let code = situation.code();
     let mut body = json!({
         "type": "error",
@@ -93,6 +93,11 @@ pub fn reply_for(
         reply.headers.push(("retry-after".into(), "30".into()));
     }
     reply
+}
+
+/// The text as a person sees it: who says it, and under which decision it is found in the audit.
+pub(crate) fn signed(message: &str, decision_id: &str) -> String {
+    format!("{message} (Copilot Gate, decision {decision_id})")
 }
 
 impl LocalReply {
