@@ -12,8 +12,18 @@
 //! empty text. `logprobs` are set to null, they repeat the tokens. Data that begin like JSON must
 //! be JSON; other data, comments and all other lines are masked line by line. An event that the
 //! upstream cut off is dropped, as the standard asks of readers, unless its data are complete.
+//!
+//! From the first event of a tool call that [`Watch`] asks for, everything waits: [`take_due`]
+//! gives the calls when they are complete, and then [`release`] or [`end_readably`] is called.
+//!
+//! [`take_due`]: ResponseMask::take_due
+//! [`release`]: ResponseMask::release
+//! [`end_readably`]: ResponseMask::end_readably
 
 mod event;
+mod hold;
+
+use std::rc::Rc;
 
 use crate::json::push_string;
 use crate::mask::{Finding, Masker, TextMask};
@@ -21,8 +31,9 @@ use crate::sse::{Block, Decoder, Line, Part};
 
 use super::content::Content;
 use super::scan::{Scan, looks_like_json, shown_key};
-use super::{Api, Limits, ResponseFacts, Shape, Unreadable, chat, completions};
+use super::{Api, ContentItem, Limits, ResponseFacts, Shape, Unreadable, Watch, chat, completions};
 use event::{Piece, Reader, Seen};
+use hold::{CallPlace, Dropped, Hold};
 
 /// The end of a stream of either API.
 pub(super) const DONE_EVENT: &[u8] = b"data: [DONE]\n\n";
@@ -45,7 +56,7 @@ enum State {
 
 impl ResponseMask {
     /// Starts an answer.
-    pub fn new(api: Api, masker: Masker, limits: &Limits) -> Self {
+    pub fn new(api: Api, masker: Masker, limits: &Limits, watch: Rc<Watch>) -> Self {
         Self {
             decoder: Decoder::new(limits.max_event_bytes),
             stream: Stream {
@@ -62,6 +73,7 @@ impl ResponseMask {
                 said_done: false,
                 events: 0,
                 unknown_events: 0,
+                hold: Hold::new(watch, limits.max_held),
             },
             state: State::Open,
         }
@@ -80,7 +92,12 @@ impl ResponseMask {
             State::Open => {}
         }
         let stream = &mut self.stream;
-        let pushed = self.decoder.push(chunk, &mut |part| stream.part(part, out));
+        let pushed = self.decoder.push(chunk, &mut |part| {
+            let before = out.len();
+            let done = stream.part(part, out);
+            stream.hold.settle(before, out)?;
+            done
+        });
         if let Err(error) = pushed {
             self.state = State::Failed(error);
         }
@@ -91,13 +108,34 @@ impl ResponseMask {
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         if let State::Open = self.state {
             let stream = &mut self.stream;
+            let before = out.len();
             // What cannot be read of a cut event is not sent, so nothing is lost with the error.
             self.decoder
                 .finish(&mut |part| stream.last_part(part, out))
                 .unwrap_or_default();
             stream.flush(None, out);
+            stream.hold.end(None);
+            if stream.hold.settle(before, out).is_err() {
+                out.truncate(before);
+            }
         }
         self.state = State::Closed;
+    }
+
+    /// The tool calls over which somebody has to decide before more leaves; `None` if there are
+    /// none, or if a decision is out.
+    pub fn take_due(&mut self) -> Option<DueCalls> {
+        let due = self.stream.hold.take_due()?;
+        Some(DueCalls {
+            calls: due.items,
+            overflow: due.overflow,
+        })
+    }
+
+    /// The calls of the last [`take_due`](Self::take_due) may pass; appends what waited for them,
+    /// unless it has to wait for others.
+    pub fn release(&mut self, out: &mut Vec<u8>) {
+        self.stream.hold.release(out);
     }
 
     /// Ends the answer with a text of ours and a normal end, in the API's own form.
@@ -106,8 +144,9 @@ impl ResponseMask {
     /// Ghost text gets the end without the text, as it would become code. Nothing is appended to
     /// an answer that has said `[DONE]`.
     pub fn end_readably(&mut self, text: &str, out: &mut Vec<u8>) {
-        if !matches!(self.state, State::Closed) {
-            self.stream.end_readably(text, out);
+        let dropped = self.stream.hold.drop_held();
+        if dropped.any || !matches!(self.state, State::Closed) {
+            self.stream.end_readably(text, &dropped, out);
         }
         self.state = State::Closed;
     }
@@ -186,6 +225,15 @@ impl Channel {
         }
     }
 
+    /// The call whose arguments the text is.
+    fn call_place(&self) -> Option<CallPlace> {
+        match self.shape {
+            Shape::ToolCall => Some((self.choice, Some(self.tool))),
+            Shape::FunctionCall => Some((self.choice, None)),
+            Shape::Delta | Shape::Text => None,
+        }
+    }
+
     /// Ends the text; a later piece begins a new one.
     fn finish(&mut self, masker: &Masker, findings: &mut Vec<Finding>) -> String {
         let mut out = String::new();
@@ -215,6 +263,15 @@ struct Stream {
     said_done: bool,
     events: u64,
     unknown_events: u64,
+    hold: Hold,
+}
+
+/// Tool calls over which somebody has to decide.
+pub struct DueCalls {
+    /// The calls.
+    pub calls: Vec<ContentItem>,
+    /// Whether there are more than are kept.
+    pub overflow: bool,
 }
 
 impl Stream {
@@ -258,6 +315,7 @@ impl Stream {
         self.events += 1;
         if data.trim_ascii() == b"[DONE]" {
             self.flush(None, out);
+            self.hold.end(None);
             (self.finished, self.said_done) = (true, true);
             return self.block(block, None, out);
         }
@@ -292,12 +350,17 @@ impl Stream {
         }
         self.keep_envelope(&seen, data);
         self.keep_choices(&seen)?;
+        for (place, name) in seen.calls() {
+            self.hold.name(place, name);
+        }
+        self.hold.begin();
         for number in 0..seen.pieces.len() {
             self.piece(&mut seen, number)?;
         }
         for position in &seen.ended {
             let choice = seen.choice(*position);
             self.flush(Some((choice, &mut seen.pieces)), out);
+            self.hold.end(Some(choice));
         }
         let mut changed = false;
         let mut empty = !seen.pieces.is_empty();
@@ -358,6 +421,9 @@ impl Stream {
         piece.changed = carried || channel.carry.is_some() || piece.output != text;
         self.scan.place(|| channel.name());
         self.content.add(channel.content, &piece.output);
+        if let Some(place) = channel.call_place() {
+            self.hold.arguments(place, &piece.output);
+        }
         Ok(())
     }
 
@@ -404,6 +470,9 @@ impl Stream {
                 continue;
             }
             self.content.add(channel.content, &rest);
+            if let Some(place) = channel.call_place() {
+                self.hold.arguments(place, &rest);
+            }
             let piece = channel.piece.zip(pieces.as_mut());
             match piece.and_then(|(number, pieces)| pieces.get_mut(number)) {
                 Some(piece) => {
@@ -418,14 +487,14 @@ impl Stream {
         }
     }
 
-    fn end_readably(&mut self, text: &str, out: &mut Vec<u8>) {
-        if self.said_done {
+    fn end_readably(&mut self, text: &str, dropped: &Dropped, out: &mut Vec<u8>) {
+        if self.said_done && !dropped.any {
             return;
         }
         let mut open: Vec<u64> = self
             .choices
             .iter()
-            .filter(|(_, ended)| !ended)
+            .filter(|(choice, ended)| !ended || dropped.ended.contains(choice))
             .map(|(choice, _)| *choice)
             .collect();
         if self.choices.is_empty() {
@@ -445,7 +514,15 @@ impl Stream {
                             chat::push_text(out, choice, text);
                         });
                     }
-                    push_event(out, &self.envelope, |out| chat::push_end(out, choice));
+                    // A client goes on with the calls that it has seen.
+                    let reason = if dropped.passed.contains(&choice) {
+                        "tool_calls"
+                    } else {
+                        "stop"
+                    };
+                    push_event(out, &self.envelope, |out| {
+                        chat::push_end(out, choice, reason);
+                    });
                 }
                 Api::Completions => {
                     push_event(out, &self.envelope, |out| {
