@@ -447,6 +447,11 @@ fn full_envelope() -> Envelope {
         upstream_request_id: text("u-1"),
         initiator: text("user"),
         shadowed: text("trial"),
+        approval_id: text("AP-ABCDEFGHIJ"),
+        approval_state: text("granted"),
+        approval_covers: text("content"),
+        cause_sha256: Some(vec![3; 32]),
+        held_ms: Some(1_500),
         ..Envelope::default()
     }
 }

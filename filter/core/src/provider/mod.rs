@@ -109,6 +109,20 @@ impl Api {
     }
 }
 
+/// An answer of ours to a request, in the API's own form: its content type and its body.
+pub fn answer_text(api: Api, stream: bool, model: &str, text: &str) -> (&'static str, Vec<u8>) {
+    match (api, stream) {
+        (Api::Chat, true) => (EVENT_STREAM, chat_stream_text(model, text)),
+        (Api::Chat, false) => (JSON, chat_text(model, text)),
+        // It would become code.
+        (Api::Completions, true) => (EVENT_STREAM, completion_stream_empty()),
+        (Api::Completions, false) => (JSON, completion_empty()),
+    }
+}
+
+const EVENT_STREAM: &str = "text/event-stream";
+const JSON: &str = "application/json";
+
 /// Bounds of what is kept for one message or stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
