@@ -1,0 +1,5 @@
+//! The program as it runs: started, asked, killed, started again.
+
+mod api;
+mod failure;
+mod world;
