@@ -73,8 +73,7 @@ impl Keys {
         let first = written.keys.first().cloned().map(Value::Object);
         let signing = Ed25519KeyPair::from_jwk(&first.ok_or(KeysError::Malformed)?.to_string())
             .map_err(|_| KeysError::Malformed)?;
-        let published: Result<Vec<Value>, KeysError> =
-            written.keys.into_iter().map(published).collect();
+        let published: Result<Vec<Value>, KeysError> = written.keys.iter().map(published).collect();
         Ok(Self {
             signing,
             published: json!({ "keys": published? }),
@@ -136,7 +135,7 @@ fn generate() -> Result<Map<String, Value>, KeysError> {
 
 /// A key without its private half, with what a reader may want to know; the closed list of fields sees
 /// to it that nothing else gets out.
-fn published(key: Map<String, Value>) -> Result<Value, KeysError> {
+fn published(key: &Map<String, Value>) -> Result<Value, KeysError> {
     let text = |name: &str| key.get(name).and_then(Value::as_str);
     let jwk = json!({
         "kty": "OKP", "crv": "Ed25519", "alg": GRANT_ALGORITHM, "use": "sig",

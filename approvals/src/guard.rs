@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -86,7 +86,7 @@ impl Guard {
         if for_programs && origin.is_none() {
             return None; // a proxy's callout names its cluster, and without a token it gets nothing
         }
-        let host = text("host").or_else(|| request.uri().authority().map(|name| name.as_str()));
+        let host = text("host").or_else(|| request.uri().authority().map(Authority::as_str));
         if !host.is_some_and(|host| self.hosts.iter().any(|own| own.eq_ignore_ascii_case(host))) {
             return Some("the desk is not known by this name");
         }

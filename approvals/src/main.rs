@@ -177,13 +177,12 @@ async fn run(config: Config) -> Result<(), Stop> {
         server.await??;
         Ok::<_, anyhow::Error>(database.await?)
     };
-    match timeout(STOP_PATIENCE, ended).await {
-        Ok(ended) => {
-            if ended?.is_err() {
-                return Err(anyhow!("the database's thread failed").into());
-            }
+    if let Ok(ended) = timeout(STOP_PATIENCE, ended).await {
+        if ended?.is_err() {
+            return Err(anyhow!("the database's thread failed").into());
         }
-        Err(_) => warn!("calls were still open"),
+    } else {
+        warn!("calls were still open");
     }
     info!("stopped");
     Ok(())

@@ -292,6 +292,8 @@ mod tests {
 
     #[test]
     fn p7_what_may_not_be_decided_is_not() {
+        use ApprovalState::{Expired, Granted, Pending, Refused, Revoked};
+        use Refusal::{NotNow, OwnRequest, Reason, Stale};
         let pending = Standing::pending(1000, 60);
         let done = |verdict| {
             let decision = decision(BO, verdict, 1);
@@ -315,8 +317,6 @@ mod tests {
             reason: &long,
             ..decision(BO, Verdict::Grant, 1)
         };
-        use ApprovalState::{Expired, Granted, Pending, Refused, Revoked};
-        use Refusal::{NotNow, OwnRequest, Reason, Stale};
         let cases = [
             (
                 "own",

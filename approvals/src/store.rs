@@ -60,7 +60,7 @@ pub enum StoreError {
     /// Too much is waiting for it.
     #[error("too much waits for the database")]
     Overloaded,
-    /// An error that made SQLite undo the whole transaction.
+    /// An error that made the database undo the whole transaction.
     #[error("the database has undone what it was writing")]
     Undone,
     /// Anything else.

@@ -10,6 +10,7 @@
 mod audit;
 mod bench;
 mod configuration;
+mod desk;
 mod documentation;
 mod endpoints;
 mod failure;
