@@ -9,6 +9,7 @@
 
 mod audit;
 mod configuration;
+mod copilot_cli;
 mod documentation;
 mod endpoints;
 mod failure;
@@ -17,3 +18,5 @@ mod identity;
 mod language_server;
 mod masking_request;
 mod masking_stream;
+mod matrix;
+mod sdks;
