@@ -21,19 +21,8 @@ async fn p7_a_request_waits_until_an_approver_grants_it() {
     assert_eq!((first.state, &first.grant), (ApprovalState::Pending, &None));
     let waiting = desk.ask(&asked);
     let granting = async {
-        loop {
-            let text = desk
-                .get("/metrics", "")
-                .send()
-                .await
-                .unwrap()
-                .text()
-                .await
-                .unwrap();
-            if text.contains("desk_waiting_calls 1") {
-                return desk.grant(&first).await;
-            }
-        }
+        desk.waiting(1).await;
+        desk.grant(&first).await
     };
     let (answer, decided) = tokio::join!(waiting, granting);
     assert_eq!(

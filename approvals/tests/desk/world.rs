@@ -87,13 +87,35 @@ impl Desk {
 
     /// Ends it as a power cut would.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
+        drop(self.child.kill()); // it may have ended
         self.child.wait().unwrap();
+    }
+
+    pub(crate) fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn kill_process(id: Pid) {
+        kill_process(id, Signal::KILL).unwrap();
+    }
+
+    /// Returns when so many calls wait.
+    pub(crate) async fn waiting(&self, count: usize) {
+        let wanted = format!("desk_waiting_calls {count}\n");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let metrics = self.get("/metrics", "").send().await.unwrap();
+            if metrics.text().await.unwrap().contains(&wanted) {
+                return;
+            }
+            assert!(Instant::now() < end, "never {wanted}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Ends it politely; its exit code.
     pub(crate) fn stop(&mut self) -> Option<i32> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        kill_process(self.id(), Signal::TERM).unwrap();
         self.child.wait().unwrap().code()
     }
 
