@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod bench;
 mod configuration;
 mod documentation;
 mod endpoints;

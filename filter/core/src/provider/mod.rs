@@ -199,6 +199,8 @@ pub struct ResponseFacts {
     pub content_truncated: bool,
     /// What was not looked at.
     pub unscanned: Vec<Unscanned>,
+    /// Bytes of text that was looked at.
+    pub scanned_bytes: u64,
     /// The model that answered, by its own word.
     pub model: Option<String>,
     /// Whether the answer came to its end: a finish reason or `[DONE]` was seen.

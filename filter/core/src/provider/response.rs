@@ -47,7 +47,7 @@ pub fn mask_plain(
     let mut content = Content::new(limits);
     let masked = scan.mask(masker, text, || "body".to_owned());
     content.add_whole(|| "body".to_owned(), masked.as_deref().unwrap_or(text));
-    let facts = facts(scan, &content);
+    let facts = scan.facts(&content, ResponseFacts::default());
     Ok(MaskedResponse {
         body: masked.map(String::into_bytes),
         facts,
@@ -64,8 +64,7 @@ fn mask_json(
     let mut scan = Scan::new(limits);
     let mut content = Content::new(limits);
     let mut edits = Edits::default();
-    let mut model = None;
-    let mut done = false;
+    let mut learnt = ResponseFacts::default();
     walk(body, &mut |path, event| {
         let place = || api.map_or(Place::Text, |api| api.answer_place(&path.steps()));
         match event {
@@ -88,9 +87,9 @@ fn mask_json(
                         }
                         return Ok(());
                     }
-                    done |= place == Place::Finish;
-                    if place == Place::Model && model.is_none() && is_name(&decoded) {
-                        model = Some(decoded.into_owned());
+                    learnt.done |= place == Place::Finish;
+                    if place == Place::Model && learnt.model.is_none() && is_name(&decoded) {
+                        learnt.model = Some(decoded.into_owned());
                     }
                     scan.value(masker, place, path, (span, text), &mut edits);
                 }
@@ -105,24 +104,9 @@ fn mask_json(
         }
         Ok::<_, Unreadable>(())
     })?;
-    let facts = ResponseFacts {
-        model,
-        done,
-        ..facts(scan, &content)
-    };
+    let facts = scan.facts(&content, learnt);
     Ok(MaskedResponse {
         body: (!edits.is_empty()).then(|| edits.apply(body)),
         facts,
     })
-}
-
-fn facts(scan: Scan, content: &Content) -> ResponseFacts {
-    ResponseFacts {
-        findings: scan.findings,
-        findings_count: scan.findings_count,
-        content: content.to_json(),
-        content_truncated: content.truncated,
-        unscanned: scan.unscanned,
-        ..ResponseFacts::default()
-    }
 }

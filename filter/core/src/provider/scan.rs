@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::json::{Edits, Path, Span, Step, Text};
 use crate::mask::{Finding, Masker};
 
-use super::{Limits, MAX_NAME_BYTES, Place, Placed, Unscanned, UnscannedReason};
+use super::content::Content;
+use super::{Limits, MAX_NAME_BYTES, Place, Placed, ResponseFacts, Unscanned, UnscannedReason};
 
 /// Shortest base64 that counts as a blob; a shorter one is masked as text.
 const MIN_BLOB_BYTES: usize = 128;
@@ -26,6 +27,8 @@ pub(super) struct Scan {
     /// All findings by detector, a closed list.
     pub(super) by_detector: BTreeMap<&'static str, u64>,
     pub(super) unscanned: Vec<Unscanned>,
+    /// Bytes of text that was looked at.
+    pub(super) scanned: u64,
     /// Findings that have no place yet.
     pub(super) fresh: Vec<Finding>,
     max_findings: usize,
@@ -46,6 +49,7 @@ impl Scan {
         text: &str,
         channel: impl FnOnce() -> String,
     ) -> Option<String> {
+        self.scanned += text.len() as u64;
         let masked = masker.mask(text, &mut self.fresh);
         self.place(channel);
         masked
@@ -97,6 +101,19 @@ impl Scan {
         let plain = key.len() <= MAX_PLAIN_KEY_BYTES && key.bytes().all(plain);
         if !plain && let Some(masked) = self.mask(masker, &key, || channel_name(path) + "(key)") {
             edits.replace_text(span, &masked);
+        }
+    }
+
+    /// What was learnt from an answer, with what was found in it.
+    pub(super) fn facts(&self, content: &Content, learnt: ResponseFacts) -> ResponseFacts {
+        ResponseFacts {
+            findings: self.findings.clone(),
+            findings_count: self.findings_count,
+            content: content.to_json(),
+            content_truncated: content.truncated,
+            unscanned: self.unscanned.clone(),
+            scanned_bytes: self.scanned,
+            ..learnt
         }
     }
 

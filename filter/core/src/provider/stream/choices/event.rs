@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use crate::json::{Container, Edits, Event, Path, Span, Step, Text, Value, walk};
 use crate::mask::Masker;
 
-use super::super::scan::{Scan, is_name};
-use super::super::{Api, Place, Shape, Unreadable};
+use super::super::super::scan::{Scan, is_name};
+use super::super::super::{Api, Place, Shape, Unreadable};
 
 /// What an event of JSON holds, besides what was masked at once.
 #[derive(Default)]
