@@ -60,6 +60,7 @@ fuzz: $(CACHE)/fuzz.done ## Tries laws on input that libFuzzer makes up: TARGET=
 .PHONY: check
 check: ## Format, lints, documentation
 	cargo fmt --all --check
+	rustfmt --check fuzz/src/lib.rs fuzz/fuzz_targets/*.rs
 	cargo clippy --workspace --exclude filter --all-targets --locked -- -D warnings
 	cargo clippy -p filter --target wasm32-wasip1 --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc -p contract -p filter-core --no-deps --locked --quiet
