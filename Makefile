@@ -109,6 +109,5 @@ $(CACHE)/venv.done: tests/requirements.txt
 
 $(CACHE)/clients.done: tests/clients/package-lock.json
 	@mkdir -p $(CACHE)
-	@# Not `npm ci`: it wants all platforms' packages in the lock file, which npm leaves out.
-	npm install --prefix tests/clients --no-save --no-audit --no-fund --loglevel=error
+	npm ci --prefix tests/clients --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -10,6 +10,7 @@
 mod audit;
 mod bench;
 mod configuration;
+mod copilot_cli;
 mod documentation;
 mod endpoints;
 mod failure;
@@ -18,3 +19,5 @@ mod identity;
 mod language_server;
 mod masking_request;
 mod masking_stream;
+mod matrix;
+mod sdks;
