@@ -22,6 +22,8 @@ use super::{Edits, Exchange, Phase, Step, asking};
 /// Largest part of a request that is held while its caller is not proven yet, in bytes.
 const MAX_UNPROVEN_BYTES: usize = 1 << 20;
 
+const NO_CREDENTIAL: &str = "The gateway has no GitHub credential.";
+
 /// Which look at a token it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
@@ -136,9 +138,8 @@ impl Exchange {
                         Start a new conversation.";
             return self.reply(Situation::Denied, "too_many_items", text);
         }
-        let mut edits = match self.upstream_edits(worker, edits) {
-            Ok(edits) => edits,
-            Err(step) => return step,
+        let Some(mut edits) = self.upstream_edits(worker, edits) else {
+            return self.unavailable("no_credential", NO_CREDENTIAL);
         };
         edits.body = match verdict.action {
             Action::Allow => masked.unmasked,
@@ -268,8 +269,8 @@ impl Exchange {
                 }
                 let edits = self.header_edits(headers);
                 return match self.upstream_edits(worker, edits) {
-                    Ok(edits) => self.let_go(edits, false),
-                    Err(step) => step,
+                    Some(edits) => self.let_go(edits, false),
+                    None => self.unavailable("no_credential", NO_CREDENTIAL),
                 };
             }
             Endpoint::Chat | Endpoint::Completions => {
@@ -331,11 +332,9 @@ impl Exchange {
         edits
     }
 
-    fn upstream_edits(&mut self, worker: &Worker, mut edits: Edits) -> Result<Edits, Step> {
-        let Some(credential) = worker.credential() else {
-            let text = "The gateway has no GitHub credential.";
-            return Err(self.unavailable("no_credential", text));
-        };
+    /// What goes upstream in place of what the caller has shown; `None` without a credential.
+    fn upstream_edits(&self, worker: &Worker, mut edits: Edits) -> Option<Edits> {
+        let credential = worker.credential()?;
         let mut set = |name: &str, value: String| {
             edits.remove.retain(|removed| removed != name);
             edits.set.push((name.to_owned(), value));
@@ -344,7 +343,7 @@ impl Exchange {
         if credential::attached_to(self.endpoint) {
             set("authorization", credential::authorization(credential));
         }
-        Ok(edits)
+        Some(edits)
     }
 
     /// Lets the request go.

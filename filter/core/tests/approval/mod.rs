@@ -15,6 +15,12 @@ use super::*;
 const ID: &str = "AP-ABCDEFGHIJ";
 const PERSON: &str = "https://login.example#ana";
 
+/// Status and body of an answer, if there was one.
+type Said = Option<(u16, Vec<u8>)>;
+
+/// Makes a token from what was asked.
+type Forger = Box<dyn Fn(&Desk, &Ask) -> String>;
+
 /// A gateway with a rule over findings and one over calls, and a desk that signs.
 struct Desk {
     bench: Bench,
@@ -254,7 +260,7 @@ fn p7_a_request_is_held_until_it_is_granted_and_then_sent_masked() {
 
 #[test]
 fn p7_nothing_but_a_grant_lets_a_request_go() {
-    let answers: Vec<(&str, Option<(u16, Vec<u8>)>)> = vec![
+    let answers: Vec<(&str, Said)> = vec![
         ("no answer", None),
         ("not found", Some((404, b"{}".to_vec()))),
         ("down", Some((503, b"upstream connect error".to_vec()))),
@@ -468,7 +474,7 @@ fn p7_what_was_granted_passes_again_and_nothing_else_does() {
 fn p7_a_grant_for_something_else_lets_nothing_go() {
     let mut desk = Desk::new();
     let other = Ed25519KeyPair::generate().with_key_id("k1");
-    let mut change: Vec<(&str, Box<dyn Fn(&Desk, &Ask) -> String>)> = Vec::new();
+    let mut change: Vec<(&str, Forger)> = Vec::new();
     macro_rules! changed {
         ($name:expr, |$claims:ident| $change:expr) => {
             change.push((
@@ -808,7 +814,7 @@ fn p7_a_tool_call_in_a_stream_is_held_until_it_is_granted() {
 
 #[test]
 fn p7_a_tool_call_that_is_not_granted_never_reaches_the_caller() {
-    let desk_answers: Vec<(Option<(u16, Vec<u8>)>, &str, &str)> = vec![
+    let desk_answers: Vec<(Said, &str, &str)> = vec![
         (None, "unavailable", "cannot be reached"),
         (
             Some((503, b"down".to_vec())),
