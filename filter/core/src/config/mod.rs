@@ -4,7 +4,7 @@
 //! the same [`Config`] with the same policy digest. A faulty configuration is refused whole, with
 //! every fault's path and reason.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, rc::Rc, time::Duration};
 
 use prost::Message;
 use prost_types::{Struct, value::Kind};
@@ -37,7 +37,7 @@ pub struct Config {
     /// Roles; the first that fits counts.
     pub roles: Vec<Role>,
     /// Rules without those that are off.
-    pub rules: Vec<Rule>,
+    pub rules: Rc<[Rule]>,
     /// Most bytes of masked content in a record, per direction.
     pub max_content_bytes: usize,
     /// Most bytes of content that a worker keeps for its open exchanges.

@@ -62,7 +62,7 @@ impl Seen<'_> {
                 .iter()
                 .find(|tool| (tool.0, tool.1) == (piece.position, piece.tool_position))
                 .map_or(piece.tool_position as u64, |tool| tool.2),
-            Shape::Delta | Shape::FunctionCall | Shape::Text => 0,
+            Shape::Delta | Shape::FunctionCall | Shape::Text | Shape::Typed => 0,
         };
         Some((self.choice(piece.position), tool))
     }
