@@ -53,6 +53,11 @@ check: ## Format, lints, documentation
 	cargo clippy -p filter --target wasm32-wasip1 --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc -p contract -p filter-core --no-deps --locked --quiet
 
+.PHONY: bench
+bench: $(CACHE)/venv.done wasm ## What the gateway costs against bare Envoy, as target/bench/report.json; QUICK=1 for less
+	cargo build --release -p e2e --bin bench --locked
+	target/release/bench $(if $(QUICK),--quick)
+
 .PHONY: wasm
 wasm: $(CACHE)/rust.done ## Builds the filter's module and prints its size
 	cargo build -p filter --target wasm32-wasip1 --profile wasm --locked

@@ -67,7 +67,7 @@ async fn p1_every_cut_of_a_stream_gives_the_same_text_in_every_api() {
                 let answer = ask(&caller, *api, "go").await;
                 assert!(answer.whole && answer.status == 200, "{}", api.0);
                 assert!(!answer.body_text().contains("Zq3vN8rT1kL5"), "{}", api.0);
-                let (name, arguments) = answer.tool_calls().remove(&(0, 0)).unwrap();
+                let (name, arguments) = answer.tool_calls().into_values().next().unwrap();
                 let arguments: Value = serde_json::from_str(&arguments).unwrap();
                 let written = arguments["text"].as_str().unwrap();
                 assert!(name == "write" && written.starts_with("MASKED_GITHUB_PAT_"));
@@ -137,7 +137,7 @@ async fn p8_a_stream_that_breaks_ends_readably_in_every_api() {
         let (pieces, _) = begun.pieces(path, &body("go"));
         let begin: Vec<u8> = pieces
             .iter()
-            .take(4)
+            .take(2)
             .flat_map(|piece| piece.to_vec())
             .collect();
         let raw = String::from_utf8(begin).unwrap() + &long;

@@ -9,6 +9,7 @@
 
 mod apis;
 mod audit;
+mod bench;
 mod configuration;
 mod documentation;
 mod endpoints;

@@ -16,6 +16,7 @@
     reason = "the harness is test code: it fails loudly and at once"
 )]
 
+pub mod bench;
 pub mod bigquery;
 pub mod caller;
 pub mod certs;

@@ -210,7 +210,8 @@ impl Exchange {
             return self.unavailable("state", "The gateway lost track of the request.");
         };
         let limits = worker.provider_limits();
-        let masked = match provider::mask_request(api, &masker, body, &limits) {
+        let masked = match provider::mask_request(api, &masker, body, &limits, &worker.config.watch)
+        {
             Ok(masked) => masked,
             Err(Unreadable::Elsewhere) => {
                 self.draft.unscanned("request", "elsewhere", body.len());
@@ -240,7 +241,7 @@ impl Exchange {
             let text = "Your role may not use this model.";
             return self.reply(Situation::Denied, "model", text);
         }
-        let verdict = policy::decide(&worker.config.rules, &masked.by_detector);
+        let verdict = policy::decide(&worker.config.rules, &masked.by_detector, &masked.items);
         self.draft.request_findings(&masked, &verdict);
         let content = masked.body.as_deref().unwrap_or(body);
         let room = content.len().min(limits.max_content);
@@ -249,7 +250,7 @@ impl Exchange {
         } else {
             self.draft.content_missing();
         }
-        if verdict.action == Action::Deny {
+        if verdict.action >= Action::AskApproval {
             let rule = verdict.rule.unwrap_or_default();
             let text = format!(
                 "The request holds {} secret(s), and rule {rule} refuses that. \
@@ -262,8 +263,11 @@ impl Exchange {
             Ok(edits) => edits,
             Err(step) => return step,
         };
-        if verdict.action == Action::Mask && masked.body.is_some() {
-            edits.body = masked.body;
+        edits.body = match verdict.action {
+            Action::Allow => masked.unmasked,
+            Action::Mask | Action::AskApproval | Action::Deny => masked.body,
+        };
+        if edits.body.is_some() {
             edits.remove.push("content-length".into());
         }
         self.phase = Phase::Upstream {
@@ -340,8 +344,13 @@ impl Exchange {
         // What is not a stream is masked whole, whatever it says that it is.
         match (self.api(), self.masker.clone()) {
             (Some(api), Some(masker)) if stream && events && status == 200 => {
-                let mask = ResponseMask::new(api, masker, &worker.provider_limits())
-                    .with_passed_rule(passed_rule(worker));
+                let mask = ResponseMask::new(
+                    api,
+                    masker,
+                    &worker.provider_limits(),
+                    worker.config.watch_answers.clone(),
+                )
+                .with_passed_rule(passed_rule(worker));
                 self.phase = Phase::Streaming(Box::new(mask));
                 Step::Forward(edits)
             }
@@ -656,8 +665,10 @@ impl Exchange {
                 provider::models::restrict(body, &allowed, Endpoint::inspected())
                     .map(|body| (Some(body), None))
             }
-            (_, Some(api)) if ok => provider::mask_response(api, &masker, body, &limits)
-                .map(|masked| (masked.body, Some(masked.facts))),
+            (_, Some(api)) if ok => {
+                provider::mask_response(api, &masker, body, &limits, &worker.config.watch_answers)
+                    .map(|masked| (masked.body, Some(masked.facts)))
+            }
             _ => provider::mask_plain(&masker, body, &limits)
                 .map(|masked| (masked.body, Some(masked.facts))),
         };
@@ -740,7 +751,7 @@ impl Exchange {
 /// Whether the rules refuse findings that cannot be masked.
 fn passed_rule(worker: &Worker) -> PassedRule {
     let rules = worker.config.rules.clone();
-    Rc::new(move |findings| policy::decide(&rules, findings).action > Action::Mask)
+    Rc::new(move |findings| policy::decide(&rules, findings, &[]).action > Action::Mask)
 }
 
 fn forward_body(body: Vec<u8>) -> Step {

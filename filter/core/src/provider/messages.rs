@@ -7,6 +7,7 @@
 use crate::json::Step::{self, Index, Key};
 use crate::json::push_string;
 
+use super::item::{OWN_TEXT, Part};
 use super::stream::{Ends, Field, Form, Spot, push_named};
 use super::{Count, Place, Shape, UnscannedReason};
 
@@ -26,6 +27,7 @@ pub(super) fn request_place(steps: &[Step<'_>]) -> Place {
         [Key("messages" | "tools")] => Place::List,
         [Key("tools"), Index(_), Key("name")] => Place::ToolName,
         [Key("container")] => Place::Reference,
+        [Key("messages"), Index(_), Key("role")] => Place::Role,
         [Key("system"), Index(_), rest @ ..]
         | [
             Key("messages"),
@@ -41,6 +43,10 @@ pub(super) fn request_place(steps: &[Step<'_>]) -> Place {
 /// What stands in a block of content.
 fn block_place(steps: &[Step<'_>]) -> Place {
     match steps {
+        [Key("type" | "id" | "tool_use_id")]
+        | [Key("cache_control"), ..]
+        | [Key("source"), Key("type" | "media_type")] => Place::Name,
+        [Key("name")] => Place::CallName,
         [Key("thinking")] => Place::Signed,
         [Key("signature")] => Place::Signature,
         // A block of thinking that nobody but the upstream can read.
@@ -54,13 +60,53 @@ fn block_place(steps: &[Step<'_>]) -> Place {
     }
 }
 
+pub(super) fn request_part(steps: &[Step<'_>]) -> Part {
+    match steps {
+        [Key("messages"), Index(_)] => Part::Message,
+        [
+            Key("messages"),
+            Index(_),
+            Key("content"),
+            Index(_),
+            rest @ ..,
+        ] => block_part(rest),
+        [Key("messages"), Index(_), ..] => OWN_TEXT,
+        [Key("tools"), ..] => whose("system", "tool"),
+        _ => whose("system", "text"),
+    }
+}
+
+pub(super) fn answer_part(steps: &[Step<'_>]) -> Part {
+    match steps {
+        [Key("content"), Index(_), rest @ ..] => block_part(rest),
+        _ => OWN_TEXT,
+    }
+}
+
+/// The parts of a block: text, a tool call, or the result of one.
+fn block_part(steps: &[Step<'_>]) -> Part {
+    match steps {
+        [] => Part::Block,
+        [Key("input")] => Part::Arguments,
+        [Key("input"), ..] => Part::InArguments,
+        [Key("content"), ..] => whose("tool", "tool_result"),
+        _ => OWN_TEXT,
+    }
+}
+
+fn whose(role: &'static str, kind: &'static str) -> Part {
+    Part::Text {
+        role: Some(role),
+        kind,
+    }
+}
+
 /// What stands in a whole answer.
 pub(super) fn answer_place(steps: &[Step<'_>]) -> Place {
     match steps {
         [Key("content"), Index(_), Key("text")] | [Key("content"), Index(_), Key("input"), ..] => {
             Place::Piece(Shape::Typed)
         }
-        [Key("content"), Index(_), Key("name")] => Place::CallName,
         [Key("content"), Index(_), rest @ ..] => block_place(rest),
         [Key("model")] => Place::Model,
         [Key("stop_reason")] => Place::Finish,
@@ -86,7 +132,6 @@ pub(super) fn event_place(steps: &[Step<'_>]) -> Place {
             Place::Piece(_) => Place::Text,
             place => place,
         },
-        [Key("content_block"), Key("name")] => Place::CallName,
         [Key("content_block"), rest @ ..] => block_place(rest),
         [Key("delta"), Key("stop_reason")] => Place::Finish,
         [Key("delta"), Key("signature")] => Place::Signature,
@@ -175,7 +220,7 @@ pub fn message_stream_text(model: &str, text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     push_start(&mut out, model);
     push_block(&mut out, 0, text);
-    push_end(&mut out);
+    push_end(&mut out, "end_turn");
     out
 }
 
@@ -219,12 +264,13 @@ pub(super) fn push_stop(out: &mut Vec<u8>, index: u64) {
 }
 
 /// Appends the events that end an answer.
-pub(super) fn push_end(out: &mut Vec<u8>) {
+pub(super) fn push_end(out: &mut Vec<u8>, reason: &str) {
     push_named(out, "message_delta", |out| {
-        out.extend_from_slice(
-            b",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\
-              \"usage\":{\"output_tokens\":0}",
+        let rest = format!(
+            ",\"delta\":{{\"stop_reason\":\"{reason}\",\"stop_sequence\":null}},\
+             \"usage\":{{\"output_tokens\":0}}"
         );
+        out.extend_from_slice(rest.as_bytes());
     });
     push_named(out, "message_stop", |_| ());
 }

@@ -21,6 +21,8 @@
 mod chat;
 mod completions;
 mod content;
+mod history;
+mod item;
 mod messages;
 pub mod models;
 mod request;
@@ -37,12 +39,14 @@ use crate::sse::SseError;
 
 pub use chat::{chat_stream_text, chat_text};
 pub use completions::{completion_empty, completion_stream_empty};
+pub use item::{CallPattern, ContentItem, Watch};
 pub use messages::{message_stream_text, message_text};
 pub use request::{MaskedRequest, mask_request};
 pub use response::{MaskedResponse, mask_plain, mask_response};
 pub use responses::{response_stream_text, response_text};
-pub use stream::{PassedRule, ResponseMask};
+pub use stream::{DueCalls, PassedRule, ResponseMask};
 
+use item::Part;
 use scan::is_name;
 use stream::{Ends, Spot};
 
@@ -72,6 +76,26 @@ impl Api {
             Self::Completions => completions::request_place(steps),
             Self::Messages => messages::request_place(steps),
             Self::Responses => responses::request_place(steps),
+        }
+    }
+
+    /// To which content item something in a request belongs.
+    fn request_part(self, steps: &[Step<'_>]) -> Part {
+        match self {
+            Self::Chat => chat::request_part(steps),
+            Self::Completions => completions::request_part(steps),
+            Self::Messages => messages::request_part(steps),
+            Self::Responses => responses::request_part(steps),
+        }
+    }
+
+    /// To which content item something in a whole answer belongs.
+    fn answer_part(self, steps: &[Step<'_>]) -> Part {
+        match self {
+            Self::Chat => chat::answer_part(steps),
+            Self::Completions => item::OWN_TEXT,
+            Self::Messages => messages::answer_part(steps),
+            Self::Responses => responses::answer_part(steps),
         }
     }
 
@@ -175,6 +199,8 @@ pub struct Limits {
     pub max_content: usize,
     /// Most texts that a stream may carry side by side; with more it cannot be read.
     pub max_channels: usize,
+    /// Most bytes of a stream that wait for a decision over a tool call.
+    pub max_held: usize,
 }
 
 impl Default for Limits {
@@ -184,6 +210,7 @@ impl Default for Limits {
             max_findings: 256,
             max_content: 1 << 20,
             max_channels: 64,
+            max_held: 1 << 20,
         }
     }
 }
@@ -218,6 +245,9 @@ pub enum Unreadable {
     /// A stream carries more texts side by side than are kept apart.
     #[error("too many texts in one stream")]
     TooManyChannels,
+    /// More of an answer would have to wait for a decision than is held.
+    #[error("more than may be held")]
+    TooMuchHeld,
 }
 
 /// A finding and the text it was in.
@@ -356,8 +386,12 @@ enum Place {
     Text,
     /// A piece of a text that goes on in the next event.
     Piece(Shape),
-    /// A role, type, id or name: stays.
+    /// A type, id or name: stays.
     Name,
+    /// Whose the message is: stays.
+    Role,
+    /// Name of the tool that a call calls: stays.
+    CallName,
     /// Filling without meaning: stays, and an event with nothing else may go.
     Padding,
     /// A value at the root that is repeated in each event: stays.
@@ -378,14 +412,14 @@ enum Place {
     Elsewhere,
     /// An item, which must not be a mere reference.
     Item,
+    /// What an item is.
+    ItemKind,
     /// Names what the upstream fetches: counted.
     Reference,
     /// Text that stays as it is if its signature stands beside it.
     Signed,
     /// A signature: stays, counted.
     Signature,
-    /// Name of a tool that the model calls.
-    CallName,
     /// A number of tokens.
     Count(Count),
     /// Number of a choice; without it its position counts.
@@ -425,4 +459,4 @@ enum Shape {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,6 +7,7 @@
 use crate::json::Step::{self, Index, Key};
 use crate::json::{push_escaped, push_string};
 
+use super::item::{OWN_TEXT, Part};
 use super::stream::{Ends, Field, Form, Spot, push_named};
 use super::{Count, Place, Shape, UnscannedReason};
 
@@ -28,7 +29,8 @@ pub(super) fn request_place(steps: &[Step<'_>]) -> Place {
         [Key("tools")] => Place::List,
         [Key("tools"), Index(_), Key("name")] => Place::ToolName,
         [Key("previous_response_id" | "conversation" | "prompt")] => Place::Elsewhere,
-        [Key("input"), Index(_)] | [Key("input"), Index(_), Key("type")] => Place::Item,
+        [Key("input"), Index(_)] => Place::Item,
+        [Key("input"), Index(_), Key("type")] => Place::ItemKind,
         [Key("input"), Index(_), rest @ ..] => item_place(rest),
         _ => Place::Text,
     }
@@ -37,6 +39,14 @@ pub(super) fn request_place(steps: &[Step<'_>]) -> Place {
 /// What stands in an item, of a request or of an answer, besides its texts.
 fn item_place(steps: &[Step<'_>]) -> Place {
     match steps {
+        [Key("role")] => Place::Role,
+        [Key("name")] => Place::CallName,
+        [Key("type" | "id" | "call_id" | "status" | "phase")]
+        | [
+            Key("content" | "summary" | "output"),
+            Index(_),
+            Key("type" | "detail"),
+        ] => Place::Name,
         [Key("encrypted_content")] => Place::Blob(UnscannedReason::Opaque),
         [Key("result")] | [.., Key("image_url")] | [.., Key("image_url"), Key("url")] => {
             Place::Blob(UnscannedReason::Image)
@@ -46,6 +56,42 @@ fn item_place(steps: &[Step<'_>]) -> Place {
         [.., Key("file_id" | "file_url")] => Place::Reference,
         [Key("content"), Index(_), Key("logprobs"), ..] => Place::Dropped,
         _ => Place::Text,
+    }
+}
+
+pub(super) fn request_part(steps: &[Step<'_>]) -> Part {
+    match steps {
+        [Key("input"), Index(_), rest @ ..] => item_part(rest),
+        [Key("input"), ..] => whose("user", "text"),
+        [Key("tools"), ..] => whose("system", "tool"),
+        _ => whose("system", "text"),
+    }
+}
+
+pub(super) fn answer_part(steps: &[Step<'_>]) -> Part {
+    match steps {
+        [Key("output"), Index(_), rest @ ..] => item_part(rest),
+        _ => OWN_TEXT,
+    }
+}
+
+/// The parts of an item: a message, a tool call or the result of one.
+fn item_part(steps: &[Step<'_>]) -> Part {
+    match steps {
+        [] => Part::Message,
+        [Key("content" | "summary"), Index(_)] => Part::Block,
+        [Key("arguments" | "input" | "action")] => Part::Arguments,
+        [Key("action"), ..] => Part::InArguments,
+        [Key("output"), ..] => whose("tool", "tool_result"),
+        [Key("summary"), ..] | [Key("code"), ..] => whose("assistant", "text"),
+        _ => OWN_TEXT,
+    }
+}
+
+fn whose(role: &'static str, kind: &'static str) -> Part {
+    Part::Text {
+        role: Some(role),
+        kind,
     }
 }
 
@@ -60,7 +106,6 @@ pub(super) fn answer_place(steps: &[Step<'_>]) -> Place {
             [Key("input_tokens_details"), Key("cached_tokens")] => Place::Count(Count::Cached),
             _ => Place::Text,
         },
-        [Key("output"), Index(_), Key("name")] => Place::CallName,
         [Key("output"), Index(_), rest @ ..] if item_text(rest).is_some() => {
             Place::Piece(Shape::Typed)
         }
@@ -73,7 +118,6 @@ pub(super) fn answer_place(steps: &[Step<'_>]) -> Place {
 pub(super) fn event_place(steps: &[Step<'_>]) -> Place {
     match steps {
         [Key("response"), rest @ ..] => answer_place(rest),
-        [Key("item"), Key("name")] => Place::CallName,
         [Key("item"), rest @ ..] => item_place(rest),
         [Key("obfuscation")] => Place::Padding,
         [Key("partial_image_b64")] => Place::Blob(UnscannedReason::Image),

@@ -35,6 +35,8 @@ pub(super) struct Scan {
     pub(super) fresh: Vec<Finding>,
     /// What is looked at may be a repeat.
     again: bool,
+    /// Findings by detector of the last text that had any.
+    pub(super) latest: BTreeMap<&'static str, u64>,
     max_findings: usize,
 }
 
@@ -101,13 +103,14 @@ impl Scan {
         path: &Path<'_>,
         (span, text): (Span, Text<'_>),
         edits: &mut Edits,
-    ) {
+    ) -> Option<String> {
         let fresh = std::mem::replace(&mut self.again, true);
-        self.value(masker, place, path, (span, text), edits);
+        let masked = self.value(masker, place, path, (span, text), edits);
         self.again = fresh;
+        masked
     }
 
-    /// Masks a string value by its place.
+    /// Masks a string value by its place; gives what is sent in its place if it has findings.
     pub(super) fn value(
         &mut self,
         masker: &Masker,
@@ -115,7 +118,7 @@ impl Scan {
         path: &Path<'_>,
         (span, text): (Span, Text<'_>),
         edits: &mut Edits,
-    ) {
+    ) -> Option<String> {
         let text = text.decode();
         let stays = match place {
             Place::Padding | Place::Envelope | Place::Model | Place::Finish => is_name(&text),
@@ -133,10 +136,12 @@ impl Scan {
             }
             Place::Text
             | Place::Name
+            | Place::Role
             | Place::CallName
             | Place::Count(_)
             | Place::Elsewhere
             | Place::Item
+            | Place::ItemKind
             | Place::Signature
             | Place::Signed
             | Place::ToolName
@@ -149,25 +154,31 @@ impl Scan {
             | Place::ToolIndex
             | Place::Dropped => false,
         };
-        if !stays && let Some(masked) = self.mask(masker, &text, || channel_name(path)) {
-            edits.replace_text(span, &masked);
+        if stays {
+            return None;
         }
+        let masked = self.mask(masker, &text, || channel_name(path))?;
+        edits.replace_text(span, &masked);
+        Some(masked)
     }
 
-    /// Masks a key; `path` is that of its object.
+    /// Masks a key; `path` is that of its object. Gives the masked key if it has findings.
     pub(super) fn key(
         &mut self,
         masker: &Masker,
         path: &Path<'_>,
         (span, key): (Span, Text<'_>),
         edits: &mut Edits,
-    ) {
+    ) -> Option<String> {
         let key = key.decode();
         let plain = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
         let plain = key.len() <= MAX_PLAIN_KEY_BYTES && key.bytes().all(plain);
-        if !plain && let Some(masked) = self.mask(masker, &key, || channel_name(path) + "(key)") {
-            edits.replace_text(span, &masked);
+        if plain {
+            return None;
         }
+        let masked = self.mask(masker, &key, || channel_name(path) + "(key)")?;
+        edits.replace_text(span, &masked);
+        Some(masked)
     }
 
     /// What was learnt from an answer, with what was found in it.
@@ -220,8 +231,10 @@ impl Scan {
             return;
         }
         let channel = channel();
+        self.latest.clear();
         for finding in self.fresh.drain(..) {
             self.findings_count += 1;
+            *self.latest.entry(finding.detector).or_default() += 1;
             *self.by_detector.entry(finding.detector).or_default() += 1;
             if self.findings.len() < self.max_findings {
                 self.findings.push(Placed {

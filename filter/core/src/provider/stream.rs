@@ -12,9 +12,17 @@
 //! empty text. `logprobs` are set to null, they repeat the tokens. Data that begin like JSON must
 //! be JSON; other data, comments and all other lines are masked line by line. An event that the
 //! upstream cut off is dropped, as the standard asks of readers, unless its data are complete.
+//!
+//! From the first event of a tool call that [`Watch`] asks for, everything waits: [`take_due`]
+//! gives the calls when they are complete, and then [`release`] or [`end_readably`] is called.
+//!
+//! [`take_due`]: ResponseMask::take_due
+//! [`release`]: ResponseMask::release
+//! [`end_readably`]: ResponseMask::end_readably
 
 mod choices;
 mod flow;
+mod hold;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -25,9 +33,10 @@ use crate::sse::{Block, Decoder, Line, Part};
 
 use super::content::Content;
 use super::scan::{Scan, looks_like_json};
-use super::{Api, Limits, ResponseFacts, Unreadable};
+use super::{Api, ContentItem, Limits, ResponseFacts, Unreadable, Watch};
 use choices::Choices;
 use flow::{Flow, Said};
+use hold::{CallPlace, Dropped, Hold};
 use typed::Typed;
 
 pub(super) use choices::{Channel, push_event};
@@ -54,7 +63,7 @@ enum State {
 
 impl ResponseMask {
     /// Starts an answer.
-    pub fn new(api: Api, masker: Masker, limits: &Limits) -> Self {
+    pub fn new(api: Api, masker: Masker, limits: &Limits, watch: Rc<Watch>) -> Self {
         Self {
             decoder: Decoder::new(limits.max_event_bytes),
             stream: Stream {
@@ -66,6 +75,7 @@ impl ResponseMask {
                     max_channels: limits.max_channels,
                     facts: ResponseFacts::default(),
                     passed_rule: None,
+                    hold: Hold::new(watch, limits.max_held),
                 },
                 choices: Choices::default(),
                 typed: Typed::default(),
@@ -96,7 +106,12 @@ impl ResponseMask {
             State::Open => {}
         }
         let stream = &mut self.stream;
-        let pushed = self.decoder.push(chunk, &mut |part| stream.part(part, out));
+        let pushed = self.decoder.push(chunk, &mut |part| {
+            let before = out.len();
+            let done = stream.part(part, out);
+            stream.shared.hold.settle(before, out)?;
+            done
+        });
         if let Err(error) = pushed {
             self.state = State::Failed(error);
         }
@@ -107,13 +122,33 @@ impl ResponseMask {
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         if let State::Open = self.state {
             let stream = &mut self.stream;
+            let before = out.len();
             // What cannot be read of a cut event is not sent, so nothing is lost with the error.
             self.decoder
                 .finish(&mut |part| stream.last_part(part, out))
                 .unwrap_or_default();
             stream.flush(out);
+            if stream.shared.hold.settle(before, out).is_err() {
+                out.truncate(before);
+            }
         }
         self.state = State::Closed;
+    }
+
+    /// The tool calls over which somebody has to decide before more leaves; `None` if there are
+    /// none, or if a decision is out.
+    pub fn take_due(&mut self) -> Option<DueCalls> {
+        let due = self.stream.shared.hold.take_due()?;
+        Some(DueCalls {
+            calls: due.items,
+            overflow: due.overflow,
+        })
+    }
+
+    /// The calls of the last [`take_due`](Self::take_due) may pass; appends what waited for them,
+    /// unless it has to wait for others.
+    pub fn release(&mut self, out: &mut Vec<u8>) {
+        self.stream.shared.hold.release(out);
     }
 
     /// Ends the answer with a text of ours and a normal end, in the API's own form.
@@ -122,8 +157,9 @@ impl ResponseMask {
     /// Ghost text gets the end without the text, as it would become code. Nothing is appended to
     /// an answer that has said `[DONE]`.
     pub fn end_readably(&mut self, text: &str, out: &mut Vec<u8>) {
-        if !matches!(self.state, State::Closed) {
-            self.stream.end_readably(text, out);
+        let dropped = self.stream.shared.hold.drop_held();
+        if dropped.any || !matches!(self.state, State::Closed) {
+            self.stream.end_readably(text, &dropped, out);
         }
         self.state = State::Closed;
     }
@@ -175,6 +211,15 @@ struct Shared {
     max_channels: usize,
     facts: ResponseFacts,
     passed_rule: Option<PassedRule>,
+    hold: Hold,
+}
+
+/// Tool calls over which somebody has to decide.
+pub struct DueCalls {
+    /// The calls.
+    pub calls: Vec<ContentItem>,
+    /// Whether there are more than are kept.
+    pub overflow: bool,
 }
 
 impl Stream {
@@ -240,16 +285,14 @@ impl Stream {
     fn flush(&mut self, out: &mut Vec<u8>) {
         self.choices.flush(&mut self.shared, out);
         self.typed.flush(&mut self.shared, out);
+        self.shared.hold.end(None);
     }
 
-    fn end_readably(&mut self, text: &str, out: &mut Vec<u8>) {
-        if self.said_done || self.typed.ended {
-            return;
-        }
+    fn end_readably(&mut self, text: &str, dropped: &Dropped, out: &mut Vec<u8>) {
         if self.shared.api.has_types() {
-            self.typed.end_readably(&self.shared, text, out);
-        } else {
-            self.choices.end_readably(&self.shared, text, out);
+            self.typed.end_readably(&self.shared, text, dropped, out);
+        } else if !self.said_done || dropped.any {
+            self.choices.end_readably(&self.shared, text, dropped, out);
         }
     }
 }

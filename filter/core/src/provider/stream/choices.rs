@@ -7,7 +7,7 @@ use crate::sse::Block;
 
 use super::super::scan::shown_key;
 use super::super::{Api, Shape, Unreadable, chat, completions};
-use super::{DONE_EVENT, Flow, Said, Shared};
+use super::{CallPlace, DONE_EVENT, Dropped, Flow, Said, Shared};
 use event::{Piece, Reader, Seen};
 
 /// A text that goes on over the events of a stream.
@@ -38,6 +38,15 @@ impl Channel {
                 format!("choices[{choice}].delta.tool_calls[{tool}].function.arguments")
             }
             Shape::Text | Shape::Typed => format!("choices[{choice}].text"),
+        }
+    }
+
+    /// The call whose arguments the text is.
+    fn call_place(&self) -> Option<CallPlace> {
+        match self.shape {
+            Shape::ToolCall => Some((self.choice, Some(self.tool))),
+            Shape::FunctionCall => Some((self.choice, None)),
+            Shape::Delta | Shape::Text | Shape::Typed => None,
         }
     }
 }
@@ -74,12 +83,17 @@ impl Choices {
         }
         self.keep_envelope(&seen, data);
         self.keep_choices(shared, &seen)?;
+        for (place, name) in seen.calls() {
+            shared.hold.name(place, name);
+        }
+        shared.hold.begin();
         for number in 0..seen.pieces.len() {
             self.piece(shared, &mut seen, number)?;
         }
         for position in &seen.ended {
             let choice = seen.choice(*position);
             self.end(shared, Some((choice, &mut seen.pieces)), out);
+            shared.hold.end(Some(choice));
         }
         let mut changed = false;
         let mut empty = !seen.pieces.is_empty();
@@ -143,6 +157,9 @@ impl Choices {
         channel.piece = Some(number);
         shared.scan.place(|| channel.name());
         shared.content.add(channel.content, &piece.output);
+        if let Some(place) = channel.call_place() {
+            shared.hold.arguments(place, &piece.output);
+        }
         Ok(())
     }
 
@@ -199,6 +216,9 @@ impl Choices {
                 continue;
             }
             shared.content.add(channel.content, &rest);
+            if let Some(place) = channel.call_place() {
+                shared.hold.arguments(place, &rest);
+            }
             let piece = channel.piece.zip(pieces.as_mut());
             match piece.and_then(|(number, pieces)| pieces.get_mut(number)) {
                 Some(piece) => {
@@ -215,12 +235,18 @@ impl Choices {
         }
     }
 
-    /// Ends all choices, the first open one with a text of ours.
-    pub(super) fn end_readably(&mut self, shared: &Shared, text: &str, out: &mut Vec<u8>) {
+    /// Ends all choices that the caller has not seen end, the first one with a text of ours.
+    pub(super) fn end_readably(
+        &mut self,
+        shared: &Shared,
+        text: &str,
+        dropped: &Dropped,
+        out: &mut Vec<u8>,
+    ) {
         let mut open: Vec<u64> = self
             .ended
             .iter()
-            .filter(|(_, ended)| !ended)
+            .filter(|(choice, ended)| !ended || dropped.ended.contains(choice))
             .map(|(choice, _)| *choice)
             .collect();
         if self.ended.is_empty() {
@@ -240,7 +266,15 @@ impl Choices {
                             chat::push_text(out, choice, text);
                         });
                     }
-                    push_event(out, &self.envelope, |out| chat::push_end(out, choice));
+                    // A client goes on with the calls that it has seen.
+                    let reason = if dropped.passed.contains(&choice) {
+                        "tool_calls"
+                    } else {
+                        "stop"
+                    };
+                    push_event(out, &self.envelope, |out| {
+                        chat::push_end(out, choice, reason);
+                    });
                 }
                 Api::Completions | Api::Messages | Api::Responses => {
                     push_event(out, &self.envelope, |out| {

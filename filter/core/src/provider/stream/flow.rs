@@ -70,6 +70,11 @@ impl Said {
         said
     }
 
+    /// A number that other texts hardly have.
+    pub(super) fn number(self) -> u64 {
+        self.hash
+    }
+
     /// Adds the next piece (FNV-1a).
     pub(super) fn add(&mut self, piece: &str) {
         self.length += piece.len() as u64;

@@ -14,8 +14,8 @@ use crate::json::push_string;
 use crate::sse::Block;
 
 use super::super::scan::is_name;
-use super::super::{Api, MAX_TOOL_CALLS, Unreadable, messages, responses};
-use super::{Flow, Said, Shared};
+use super::super::{Api, Unreadable, messages, responses};
+use super::{Dropped, Flow, Said, Shared};
 use event::{Heard, Seen, read};
 
 /// Most texts of an answer whose repeats are recognised.
@@ -89,6 +89,11 @@ struct Key {
 }
 
 impl Key {
+    /// Whether the text says what a tool is called with.
+    fn is_call(&self) -> bool {
+        matches!(self.field, Field::Arguments | Field::Input)
+    }
+
     fn name(&self, api: Api) -> String {
         match api {
             Api::Messages => messages::channel_name(&self.field, self.item),
@@ -119,18 +124,26 @@ struct Channel {
 #[derive(Default)]
 pub(super) struct Typed {
     channels: Vec<Channel>,
-    /// Items that have begun and not stopped.
-    begun: Vec<u64>,
-    /// Items whose tool's name is noted.
-    called: Vec<u64>,
-    /// First number that no item has.
-    next_item: u64,
-    /// The answer has begun.
-    started: bool,
-    /// The answer has ended.
-    pub(super) ended: bool,
+    /// Items that call a tool, and its name, masked.
+    called: Vec<(u64, String)>,
+    progress: Progress,
+    /// What the caller has seen, while the rest is held.
+    shown: Progress,
     /// Events added here less those dropped.
     shift: i64,
+}
+
+/// How far an answer is.
+#[derive(Clone, Default)]
+struct Progress {
+    /// It has begun.
+    started: bool,
+    /// It has ended.
+    ended: bool,
+    /// Items that have begun and not stopped.
+    begun: Vec<u64>,
+    /// First number that no item has.
+    next_item: u64,
     /// Number of the next event.
     next_number: u64,
 }
@@ -144,6 +157,9 @@ impl Typed {
         data: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Unreadable> {
+        if !shared.hold.is_holding() {
+            self.shown.clone_from(&self.progress);
+        }
         let mut seen = read(shared, data)?;
         let api = shared.api;
         shared.facts.unknown_events += u64::from(!api.knows_type(&seen.kind));
@@ -161,7 +177,18 @@ impl Typed {
                 self.repeat(shared, &mut seen, &text);
             }
         }
+        if let Some(input) = seen.input(data) {
+            shared
+                .hold
+                .arguments((seen.item.unwrap_or(0), None), &input);
+        }
         shared.check_signed()?;
+        shared.hold.begin();
+        match ends {
+            Ends::All | Ends::Answer => shared.hold.end(None),
+            Ends::Item if !begins => shared.hold.end(Some(seen.item.unwrap_or(0))),
+            Ends::Item | Ends::Nothing | Ends::Part | Ends::Text => {}
+        }
         let plain = |line: &[u8]| line.is_empty() || line.starts_with(b"event:");
         let only_data = || {
             let mut lines = block.lines();
@@ -173,7 +200,7 @@ impl Typed {
         }
         if let Some((span, number)) = seen.number {
             let number = number.saturating_add_signed(self.shift);
-            self.next_number = number.saturating_add(1);
+            self.progress.next_number = number.saturating_add(1);
             if self.shift != 0 {
                 seen.edits.replace(span, number.to_string().as_bytes());
             }
@@ -191,34 +218,49 @@ impl Typed {
         }
     }
 
-    /// Says something of ours, and ends the answer.
-    pub(super) fn end_readably(&mut self, shared: &Shared, text: &str, out: &mut Vec<u8>) {
+    /// Says something of ours, and ends the answer, unless the caller has seen it end.
+    pub(super) fn end_readably(
+        &mut self,
+        shared: &Shared,
+        text: &str,
+        dropped: &Dropped,
+        out: &mut Vec<u8>,
+    ) {
         let model = shared.facts.model.as_deref().unwrap_or_default();
-        match (shared.api, self.started) {
+        let progress = if dropped.any {
+            &mut self.shown
+        } else {
+            &mut self.progress
+        };
+        match (shared.api, progress.started) {
+            _ if progress.ended => {}
             (Api::Messages, false) => out.extend(messages::message_stream_text(model, text)),
             (Api::Messages, true) => {
-                for item in &self.begun {
+                for item in &progress.begun {
                     messages::push_stop(out, *item);
                 }
-                messages::push_block(out, self.next_item, text);
-                messages::push_end(out);
+                messages::push_block(out, progress.next_item, text);
+                // A client goes on with the calls that it has seen.
+                let calls = !dropped.passed.is_empty();
+                messages::push_end(out, if calls { "tool_use" } else { "end_turn" });
             }
             (_, false) => out.extend(responses::response_stream_text(model, text)),
             (_, true) => {
-                let number = &mut self.next_number;
-                responses::push_message(out, self.next_item, text, number);
+                let number = &mut progress.next_number;
+                responses::push_message(out, progress.next_item, text, number);
                 // Clients show the answer again as it stands in the last event.
-                let said = self.channels.iter().filter(|channel| {
-                    channel.kind == "response.output_text" && channel.key.field == Field::Text
+                let shown = self.channels.iter().filter(|channel| {
+                    channel.kind == "response.output_text" && channel.key.item < progress.next_item
                 });
-                let said = said.filter_map(|channel| shared.content.escaped(channel.content));
-                let mut items: Vec<Vec<u8>> = said.map(responses::item_of).collect();
+                let shown = shown.filter_map(|channel| shared.content.escaped(channel.content));
+                let mut items: Vec<Vec<u8>> = shown.map(responses::item_of).collect();
                 items.push(responses::item(text, "completed"));
                 let items: Vec<&[u8]> = items.iter().map(Vec::as_slice).collect();
                 responses::push_completed(out, model, &items, number);
             }
         }
-        self.ended = true;
+        progress.ended = true;
+        self.progress.ended = true;
     }
 
     /// Bytes of text kept back at the moment, over all channels.
@@ -236,31 +278,41 @@ impl Typed {
         seen: &Seen<'_>,
         ends: Ends,
     ) -> Result<(), Unreadable> {
-        self.started |= !matches!(&*seen.kind, "" | "error" | "ping");
+        let progress = &mut self.progress;
+        progress.started |= !matches!(&*seen.kind, "" | "error" | "ping");
         let item = seen.item.unwrap_or(0);
         if seen.item.is_some() {
-            self.next_item = self.next_item.max(item.saturating_add(1));
+            progress.next_item = progress.next_item.max(item.saturating_add(1));
         }
         if shared.api.begins(&seen.kind) && ends == Ends::Item {
-            if self.begun.len() >= shared.max_channels {
+            if progress.begun.len() >= shared.max_channels {
                 return Err(Unreadable::TooManyChannels);
             }
-            if !self.begun.contains(&item) {
-                self.begun.push(item);
+            if !progress.begun.contains(&item) {
+                progress.begun.push(item);
             }
         } else if ends == Ends::Item {
-            self.begun.retain(|begun| *begun != item);
+            progress.begun.retain(|begun| *begun != item);
         }
         if ends == Ends::Answer {
-            self.ended = true;
+            progress.ended = true;
             shared.facts.done = true;
         }
         for (place, name) in &seen.calls {
             let item = place.unwrap_or(item);
-            if !self.called.contains(&item) && self.called.len() < MAX_TOOL_CALLS {
-                self.called.push(item);
-                shared.facts.call(&shared.masker, name);
+            if self
+                .called
+                .iter()
+                .any(|(called, known)| (*called, known) == (item, name))
+            {
+                continue;
             }
+            if self.called.len() >= MAX_REMEMBERED {
+                return Err(Unreadable::TooManyChannels);
+            }
+            self.called.push((item, name.clone()));
+            shared.facts.call(&shared.masker, name);
+            shared.hold.name((item, None), name);
         }
         Ok(())
     }
@@ -303,6 +355,9 @@ impl Typed {
         if signed {
             return;
         }
+        if channel.key.is_call() {
+            shared.hold.arguments((channel.key.item, None), &rest);
+        }
         if api == Api::Messages {
             let key = match &channel.key.field {
                 Field::Input => "partial_json",
@@ -313,13 +368,13 @@ impl Typed {
             return;
         }
         push_named(out, &format!("{}.delta", channel.kind), |out| {
-            if self.next_number > 0 {
-                let number = number.map_or(self.next_number, |number| {
+            if self.progress.next_number > 0 {
+                let number = number.map_or(self.progress.next_number, |number| {
                     number.saturating_add_signed(self.shift)
                 });
                 out.extend_from_slice(format!(",\"sequence_number\":{number}").as_bytes());
                 self.shift += 1;
-                self.next_number = number.saturating_add(1);
+                self.progress.next_number = number.saturating_add(1);
             }
             out.extend_from_slice(&channel.place);
             out.extend_from_slice(b",\"delta\":");
@@ -367,6 +422,9 @@ impl Typed {
         let api = shared.api;
         shared.place(signed, || channel.key.name(api));
         shared.content.add(channel.content, &output);
+        if channel.key.is_call() {
+            shared.hold.arguments((channel.key.item, None), &output);
+        }
         if signed || !changed {
             return Ok(false);
         }
@@ -393,23 +451,41 @@ impl Typed {
             seen.edits.replace_text(heard.span, masked);
         }
         let said = Said::all(&text);
+        let sent = masked.as_deref().unwrap_or(&text);
+        let (item, is_call) = (key.item, key.is_call());
         let channel = self.find(&key).and_then(|at| self.channels.get_mut(at));
         match channel {
             Some(channel) if channel.said == said => return,
-            Some(channel) => channel.said = said,
-            None => self.remember(Channel {
-                key,
-                flow: Flow::default(),
-                open: false,
-                said,
-                kind: String::new(),
-                place: Vec::new(),
-                content: usize::MAX,
-            }),
+            Some(channel) => {
+                channel.said = said;
+                if is_call {
+                    // Whoever reads the repeat calls something else: that is a call of its own.
+                    let place = (item, Some(said.number()));
+                    let names = self.called.iter().filter(|(called, _)| *called == item);
+                    let name = names.last().map_or("", |(_, name)| name);
+                    shared.hold.name(place, name);
+                    shared.hold.arguments(place, sent);
+                }
+            }
+            None if is_call => {
+                shared.hold.arguments((item, None), sent);
+                self.remember_said(key, said);
+            }
+            None => self.remember_said(key, said),
         }
-        shared
-            .content
-            .add_whole(|| name, masked.as_deref().unwrap_or(&text));
+        shared.content.add_whole(|| name, sent);
+    }
+
+    fn remember_said(&mut self, key: Key, said: Said) {
+        self.remember(Channel {
+            key,
+            flow: Flow::default(),
+            open: false,
+            said,
+            kind: String::new(),
+            place: Vec::new(),
+            content: usize::MAX,
+        });
     }
 
     fn find(&self, key: &Key) -> Option<usize> {

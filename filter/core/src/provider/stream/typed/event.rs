@@ -31,6 +31,8 @@ pub(super) struct Seen<'a> {
     pub(super) place: Vec<u8>,
     /// Tools that are called, with the items that the path names.
     pub(super) calls: Vec<(Option<u64>, String)>,
+    /// A tool's input that stands whole in the event that begins its block.
+    input: Option<Span>,
     /// It has more to say than text.
     pub(super) more: bool,
 }
@@ -51,6 +53,12 @@ impl Seen<'_> {
             item: spot.item.or(self.item).unwrap_or(0),
             part: spot.part.or(self.part).unwrap_or(0),
         }
+    }
+
+    /// A tool's input that stands whole, masked.
+    pub(super) fn input(&self, data: &[u8]) -> Option<String> {
+        let span = self.input.filter(|span| span.length() > "{}".len())?;
+        String::from_utf8(self.edits.within(span, data)).ok()
     }
 
     /// Writes what the deltas of this text are called.
@@ -98,6 +106,9 @@ fn see<'a>(
         }
         Event::Close(container, span) => {
             let empty = span.length() <= 2;
+            if let [Step::Key("content_block"), Step::Key("input")] = *path.steps() {
+                seen.input = Some(span);
+            }
             if container == Container::Array && !empty && is_dropped_whole(shared.api, path) {
                 seen.edits.replace(span, b"[]");
             }
@@ -206,25 +217,27 @@ fn value_at<'a>(
         seen.more = true;
     }
     let place = shared.api.event_place(&steps);
-    match place {
-        Place::Dropped => return,
-        Place::CallName => {
-            let item = match *steps {
-                [
-                    Step::Key("response"),
-                    Step::Key("output"),
-                    Step::Index(item),
-                    ..,
-                ] => Some(item as u64),
-                _ => None,
-            };
-            seen.calls.push((item, text.decode().into_owned()));
-        }
-        _ => shared.facts.note(place, &text.decode()),
+    if place == Place::Dropped {
+        return;
     }
-    shared
-        .scan
-        .value_again(&shared.masker, place, path, (span, text), &mut seen.edits);
+    shared.facts.note(place, &text.decode());
+    let masked =
+        shared
+            .scan
+            .value_again(&shared.masker, place, path, (span, text), &mut seen.edits);
+    if place == Place::CallName {
+        let item = match *steps {
+            [
+                Step::Key("response"),
+                Step::Key("output"),
+                Step::Index(item),
+                ..,
+            ] => Some(item as u64),
+            _ => None,
+        };
+        let name = masked.unwrap_or_else(|| text.decode().into_owned());
+        seen.calls.push((item, name));
+    }
 }
 
 /// Whether the list at the path is dropped, and not only as part of another.
