@@ -7,6 +7,7 @@
     reason = "tests fail loudly"
 )]
 
+mod apis;
 mod approvals;
 mod audit;
 mod bench;

@@ -100,8 +100,8 @@ impl Exchange {
                 self.draft.decided("pending", "approval");
                 let (id, model) = (self.draft.decision_id(), &self.model);
                 let text = spoken::said(&told.text(REQUEST), &id);
-                let (kind, body) = provider::answer_text(api, waiting.stream, model, &text);
-                Step::Reply(LocalReply::new(200, kind, body, &id))
+                let body = provider::text_answer(api, model, &text, waiting.stream);
+                Step::Reply(LocalReply::new(200, kind(waiting.stream), body, &id))
             }
         }
     }
@@ -164,12 +164,10 @@ impl Exchange {
     ) -> Step {
         self.draft.response_bytes(chunk.len());
         let mut out = std::mem::take(&mut waiting.first);
-        let broken = self
-            .push(worker, &mut waiting.mask, chunk, &mut out)
-            .is_err();
-        if broken {
+        let pushed = self.push(worker, &mut waiting.mask, chunk, &mut out);
+        if let Err(error) = pushed {
             self.draft.approval(&waiting.asking.left(now));
-            self.break_stream(&mut waiting.mask, chunk.len(), &mut out);
+            self.break_stream(&mut waiting.mask, error, chunk.len(), &mut out);
             return forward_body(out);
         }
         if end {
@@ -357,9 +355,9 @@ impl Exchange {
         self.draft.decided(verdict.decision, verdict.reason);
         let (id, model) = (self.draft.decision_id(), &self.model);
         let text = spoken::said(&verdict.text, &id);
-        let (kind, body) = provider::answer_text(api, stream, model, &text);
+        let body = provider::text_answer(api, model, &text, stream);
         Step::Forward(Edits {
-            set: vec![("content-type".into(), kind.into())],
+            set: vec![("content-type".into(), kind(stream).into())],
             body: Some(body),
             ..Edits::default()
         })
@@ -395,6 +393,15 @@ pub(super) fn questions(
             Question::new(rule, cause, findings)
         })
         .collect()
+}
+
+/// Content type of an answer.
+fn kind(stream: bool) -> &'static str {
+    if stream {
+        "text/event-stream"
+    } else {
+        "application/json"
+    }
 }
 
 const DESK_TEXT: &str =

@@ -301,6 +301,8 @@ impl Exchange {
         match self.endpoint {
             Endpoint::Chat => Some(Api::Chat),
             Endpoint::Completions => Some(Api::Completions),
+            Endpoint::Messages => Some(Api::Messages),
+            Endpoint::Responses => Some(Api::Responses),
             _ => None,
         }
     }

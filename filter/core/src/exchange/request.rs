@@ -11,7 +11,8 @@ use crate::{
     endpoint::Endpoint,
     headers::Headers,
     identity::{self, Fetch, Identity, IdentityError},
-    policy, provider,
+    policy,
+    provider::{self, Unreadable},
     reply::{LocalReply, Situation},
     time::UnixTime,
     worker::Worker,
@@ -89,11 +90,20 @@ impl Exchange {
             return self.unavailable("state", "The gateway lost track of the request.");
         };
         let limits = worker.provider_limits();
-        let Ok(masked) = provider::mask_request(api, &masker, body, &limits, &worker.config.watch)
-        else {
-            self.draft.unscanned("request", "unreadable", body.len());
-            let text = "The request is not what this endpoint takes, so it cannot be checked.";
-            return self.reply(Situation::Unreadable, "malformed", text);
+        let watch = &worker.config.watch;
+        let masked = match provider::mask_request(api, &masker, body, &limits, watch) {
+            Ok(masked) => masked,
+            Err(Unreadable::Elsewhere) => {
+                self.draft.unscanned("request", "elsewhere", body.len());
+                let text = "The request goes on from something that only GitHub keeps, such as \
+                            previous_response_id, so it cannot be checked; send all of it.";
+                return self.reply(Situation::Unreadable, "elsewhere", text);
+            }
+            Err(_) => {
+                self.draft.unscanned("request", "unreadable", body.len());
+                let text = "The request is not what this endpoint takes, so it cannot be checked.";
+                return self.reply(Situation::Unreadable, "malformed", text);
+            }
         };
         // Ghost text names its engine in the path, and may name a model in the body as well.
         let engine = (self.endpoint == Endpoint::Completions).then(|| self.draft.model_name());
@@ -273,7 +283,7 @@ impl Exchange {
                     None => self.unavailable("no_credential", NO_CREDENTIAL),
                 };
             }
-            Endpoint::Chat | Endpoint::Completions => {
+            Endpoint::Chat | Endpoint::Completions | Endpoint::Messages | Endpoint::Responses => {
                 return self.await_body(worker, headers, end);
             }
         };

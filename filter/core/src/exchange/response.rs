@@ -1,9 +1,13 @@
 //! The response's way: mask, policy, approval.
 
+use std::rc::Rc;
+
 use crate::{
+    config::Action,
     endpoint::Endpoint,
     headers::Headers,
-    provider::{self, DueCalls, ResponseMask, Unreadable},
+    policy,
+    provider::{self, DueCalls, PassedRule, ResponseMask, Unreadable},
     reply::{Situation, reply_for},
     spoken,
     time::UnixTime,
@@ -14,6 +18,9 @@ use super::{Edits, Exchange, Phase, ResponseSource, Step, forward_body};
 
 /// Largest response that is held to be masked whole, in bytes; a stream has no such bound.
 pub const MAX_HELD_RESPONSE_BYTES: usize = 16 << 20;
+
+/// Said in place of an answer with a secret in text that must not be changed.
+const SIGNED_TEXT: &str = "The model's signed thinking holds a secret, and a rule refuses that.";
 
 impl Exchange {
     /// Takes the response's headers; `end` says that no body follows.
@@ -89,7 +96,8 @@ impl Exchange {
                     masker,
                     &worker.provider_limits(),
                     worker.config.watch_answers.clone(),
-                );
+                )
+                .with_passed_rule(passed_rule(worker));
                 let (mask, first) = (Box::new(mask), Vec::new());
                 self.phase = Phase::Streaming { mask, first };
                 Step::Forward(edits)
@@ -129,8 +137,8 @@ impl Exchange {
                 self.draft.response_bytes(chunk.len());
                 let mut out = first;
                 out.reserve(chunk.len() + 64);
-                if self.push(worker, &mut mask, chunk, &mut out).is_err() {
-                    self.break_stream(&mut mask, chunk.len(), &mut out);
+                if let Err(error) = self.push(worker, &mut mask, chunk, &mut out) {
+                    self.break_stream(&mut mask, error, chunk.len(), &mut out);
                     return forward_body(out);
                 }
                 if end {
@@ -177,15 +185,24 @@ impl Exchange {
     pub(super) fn break_stream(
         &mut self,
         mask: &mut ResponseMask,
+        error: Unreadable,
         bytes: usize,
         out: &mut Vec<u8>,
     ) {
-        let text = "The rest of the answer could not be checked and was left out.";
+        let text = if error == Unreadable::Signed {
+            SIGNED_TEXT
+        } else {
+            "The rest of the answer could not be checked and was left out."
+        };
         let text = spoken::added(text, &self.draft.decision_id());
         mask.end_readably(&text, out);
         self.draft.response_facts(&mask.facts());
-        self.draft.unscanned("response", "unreadable", bytes);
-        self.draft.decided("unreadable", "response");
+        if error == Unreadable::Signed {
+            self.draft.decided("deny", "signed");
+        } else {
+            self.draft.unscanned("response", "unreadable", bytes);
+            self.draft.decided("unreadable", "response");
+        }
         self.phase = Phase::Swallowing { last: Vec::new() };
     }
 
@@ -238,6 +255,10 @@ impl Exchange {
             return self.reply(Situation::Unreadable, "response", text);
         };
         if let Some(mut facts) = facts {
+            if !facts.passed.is_empty() && passed_rule(worker)(&facts.passed) {
+                self.draft.response_facts(&facts);
+                return self.reply(Situation::Denied, "signed", SIGNED_TEXT);
+            }
             if !self.reserve(worker, facts.content.len()) {
                 facts.content.clear();
                 facts.content_truncated = true;
@@ -254,4 +275,10 @@ impl Exchange {
             ..Edits::default()
         })
     }
+}
+
+/// Whether the rules refuse findings that cannot be masked; nobody can be asked about them.
+fn passed_rule(worker: &Worker) -> PassedRule {
+    let rules = worker.config.rules.clone();
+    Rc::new(move |findings| policy::decide(&rules, findings, &[]).action > Action::Mask)
 }
