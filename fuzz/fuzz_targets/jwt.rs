@@ -17,7 +17,7 @@ use serde_json::Value;
 
 thread_local!(static KEYS: KeyStore = world().keys(&world().key_set));
 
-fuzz_target!(|data: &[u8]| {
+fuzz_target!(init: { KEYS.with(|_| ()); }, |data: &[u8]| {
     let Some(([way], rest)) = head::<1>(data) else {
         return;
     };
