@@ -71,7 +71,7 @@ async fn list(
     let page = ListPage {
         frame: Frame::of(app, Some(&session), here),
         waiting,
-        refresh: query.refresh.as_deref() != Some("off"),
+        refresh: query.refresh.as_deref() == Some("on"),
         count: usize::try_from(count).unwrap_or(usize::MAX),
         rows: approvals
             .iter()
