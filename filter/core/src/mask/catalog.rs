@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-use aho_corasick::dfa::DFA as Literals;
 use regex_automata::Anchored;
 use regex_automata::MatchKind;
 use regex_automata::dfa::Automaton;
@@ -16,7 +15,7 @@ use regex_automata::util::start;
 use regex_automata::util::syntax;
 
 use super::detector::{Detector, Grade, Rule, Start};
-use super::names::{ANCHORS, Name};
+use super::names::Name;
 use super::structures::STRUCTURES;
 use super::vendors::VENDORS;
 
@@ -28,7 +27,8 @@ pub struct Catalog {
     words: Tokens,
     openings: Tokens,
     pem: Pattern,
-    literals: Literals,
+    /// Key names, in the order of the table: ends of names, the grade of values, the detector.
+    named: Vec<(&'static [&'static str], Grade, usize)>,
     /// In the order of the table.
     detectors: Vec<Entry>,
     url: usize,
@@ -78,6 +78,7 @@ impl Catalog {
         let mut detectors = Vec::new();
         let mut words = (Vec::new(), Vec::new());
         let mut openings = (Vec::new(), Vec::new());
+        let mut named = Vec::new();
         for (at, detector) in VENDORS.iter().chain(&STRUCTURES).enumerate() {
             let mut prefix = String::new();
             if let Rule::Token { proof, start, .. } = detector.rule {
@@ -88,6 +89,9 @@ impl Catalog {
                 patterns.push(proof.to_owned());
                 owners.push(at);
                 prefix = fixed_prefix(proof);
+            }
+            if let Rule::Named { names, grade } = detector.rule {
+                named.push((names, grade, at));
             }
             let kind = detector.name.to_ascii_uppercase().replace('-', "_");
             detectors.push(Entry {
@@ -124,7 +128,7 @@ impl Catalog {
                 owners: openings.1,
             },
             pem: Pattern::new(&pem),
-            literals: literals(),
+            named,
             detectors,
         }
     }
@@ -142,10 +146,6 @@ impl Catalog {
 
     pub(super) fn pem(&self) -> &Pattern {
         &self.pem
-    }
-
-    pub(super) fn literals(&self) -> &Literals {
-        &self.literals
     }
 
     pub(super) fn url(&self) -> usize {
@@ -170,19 +170,15 @@ impl Catalog {
 
     /// The detector that a key name announces, with the grade of its values.
     pub(super) fn named(&self, name: &Name) -> Option<(usize, Grade)> {
-        self.detectors
+        let fits = |names: &[&str], grade| match grade {
+            Grade::Basic => names.iter().any(|end| name.is(end)),
+            _ => names.iter().any(|end| name.ends_with(end)),
+        };
+        let found = self
+            .named
             .iter()
-            .enumerate()
-            .find_map(|(at, entry)| match entry.detector.rule {
-                Rule::Named { names, grade } => {
-                    let fits = match grade {
-                        Grade::Basic => names.iter().any(|end| name.is(end)),
-                        _ => names.iter().any(|end| name.ends_with(end)),
-                    };
-                    fits.then_some((at, grade))
-                }
-                _ => None,
-            })
+            .find(|(names, grade, _)| fits(names, *grade));
+        found.map(|(_, grade, detector)| (*detector, *grade))
     }
 
     /// The detector whose placeholders are of this kind.
@@ -256,15 +252,6 @@ fn pair(first: u8, second: u8) -> (usize, u64) {
         usize::from(first) << 2 | usize::from(second >> 6),
         1 << (second & 63),
     )
-}
-
-fn literals() -> Literals {
-    let literals = Literals::builder()
-        .ascii_case_insensitive(true)
-        .start_kind(aho_corasick::StartKind::Unanchored)
-        .build(ANCHORS);
-    #[expect(clippy::expect_used, reason = "sixteen short constant literals")]
-    literals.expect("the anchors fit an automaton")
 }
 
 /// The literal beginning of a pattern.
