@@ -162,6 +162,7 @@ impl Draft {
         let action = match verdict.action {
             Action::Allow => "allow",
             Action::Mask => "mask",
+            Action::AskApproval => "ask_approval",
             Action::Deny => "deny",
         };
         self.masked |= action == "mask" && masked.findings_count > 0;

@@ -207,7 +207,8 @@ impl Exchange {
             return self.unavailable("state", "The gateway lost track of the request.");
         };
         let limits = worker.provider_limits();
-        let Ok(masked) = provider::mask_request(api, &masker, body, &limits) else {
+        let Ok(masked) = provider::mask_request(api, &masker, body, &limits, &worker.config.watch)
+        else {
             self.draft.unscanned("request", "unreadable", body.len());
             let text = "The request is not what this endpoint takes, so it cannot be checked.";
             return self.reply(Situation::Unreadable, "malformed", text);
@@ -228,7 +229,7 @@ impl Exchange {
             let text = "Your role may not use this model.";
             return self.reply(Situation::Denied, "model", text);
         }
-        let verdict = policy::decide(&worker.config.rules, &masked.by_detector);
+        let verdict = policy::decide(&worker.config.rules, &masked.by_detector, &masked.items);
         self.draft.request_findings(&masked, &verdict);
         let content = masked.body.as_deref().unwrap_or(body);
         let room = content.len().min(limits.max_content);
@@ -237,7 +238,7 @@ impl Exchange {
         } else {
             self.draft.content_missing();
         }
-        if verdict.action == Action::Deny {
+        if verdict.action >= Action::AskApproval {
             let rule = verdict.rule.unwrap_or_default();
             let text = format!(
                 "The request holds {} secret(s), and rule {rule} refuses that. \
@@ -250,8 +251,11 @@ impl Exchange {
             Ok(edits) => edits,
             Err(step) => return step,
         };
-        if verdict.action == Action::Mask && masked.body.is_some() {
-            edits.body = masked.body;
+        edits.body = match verdict.action {
+            Action::Allow => masked.unmasked,
+            Action::Mask | Action::AskApproval | Action::Deny => masked.body,
+        };
+        if edits.body.is_some() {
             edits.remove.push("content-length".into());
         }
         self.phase = Phase::Upstream {
@@ -328,7 +332,12 @@ impl Exchange {
         // What is not a stream is masked whole, whatever it says that it is.
         match (self.api(), self.masker.clone()) {
             (Some(api), Some(masker)) if stream && events && status == 200 => {
-                let mask = ResponseMask::new(api, masker, &worker.provider_limits());
+                let mask = ResponseMask::new(
+                    api,
+                    masker,
+                    &worker.provider_limits(),
+                    worker.config.watch_answers.clone(),
+                );
                 self.phase = Phase::Streaming(Box::new(mask));
                 Step::Forward(edits)
             }
@@ -636,8 +645,10 @@ impl Exchange {
                 provider::models::restrict(body, &allowed, Endpoint::inspected())
                     .map(|body| (Some(body), None))
             }
-            (_, Some(api)) if ok => provider::mask_response(api, &masker, body, &limits)
-                .map(|masked| (masked.body, Some(masked.facts))),
+            (_, Some(api)) if ok => {
+                provider::mask_response(api, &masker, body, &limits, &worker.config.watch_answers)
+                    .map(|masked| (masked.body, Some(masked.facts)))
+            }
             _ => provider::mask_plain(&masker, body, &limits)
                 .map(|masked| (masked.body, Some(masked.facts))),
         };

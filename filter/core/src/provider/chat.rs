@@ -3,6 +3,7 @@
 use crate::json::Step::{self, Index, Key};
 use crate::json::push_string;
 
+use super::item::{OWN_TEXT, Part};
 use super::stream::Channel;
 use super::{Place, Shape, UnscannedReason};
 
@@ -47,7 +48,15 @@ pub(super) fn request_place(steps: &[Step<'_>]) -> Place {
 /// What stands in a message, of a request or of a whole answer.
 fn message_place(steps: &[Step<'_>]) -> Place {
     match steps {
-        [Key("role" | "name" | "tool_call_id" | "cot_id")]
+        [Key("role")] => Place::Role,
+        [
+            Key("tool_calls"),
+            Index(_),
+            Key("function" | "custom"),
+            Key("name"),
+        ]
+        | [Key("function_call"), Key("name")] => Place::CallName,
+        [Key("name" | "tool_call_id" | "cot_id")]
         | [Key("content"), Index(_), Key("type")]
         | [
             Key("content"),
@@ -58,8 +67,6 @@ fn message_place(steps: &[Step<'_>]) -> Place {
         | [Key("content"), Index(_), Key("input_audio"), Key("format")]
         | [Key("content"), Index(_), Key("file"), Key("file_id")]
         | [Key("tool_calls"), Index(_), Key("id" | "type")]
-        | [Key("tool_calls"), Index(_), Key("function"), Key("name")]
-        | [Key("function_call"), Key("name")]
         | [Key("audio"), Key("id")] => Place::Name,
         [Key("content"), Index(_), Key("image_url")]
         | [Key("content"), Index(_), Key("image_url"), Key("url")] => {
@@ -80,6 +87,49 @@ fn message_place(steps: &[Step<'_>]) -> Place {
         ] => Place::Piece(Shape::ToolCall),
         [Key("function_call"), Key("arguments")] => Place::Piece(Shape::FunctionCall),
         _ => Place::Text,
+    }
+}
+
+pub(super) fn request_part(steps: &[Step<'_>]) -> Part {
+    match steps {
+        [Key("messages"), Index(_), rest @ ..] => message_part(rest),
+        [Key("tools" | "functions"), ..] => Part::Text {
+            role: Some("system"),
+            kind: "tool",
+        },
+        _ => Part::Text {
+            role: Some("user"),
+            kind: "text",
+        },
+    }
+}
+
+pub(super) fn answer_part(steps: &[Step<'_>]) -> Part {
+    match steps {
+        [Key("choices"), Index(_), Key("message"), rest @ ..] => message_part(rest),
+        _ => OWN_TEXT,
+    }
+}
+
+/// The parts of a message, of a request or of a whole answer.
+fn message_part(steps: &[Step<'_>]) -> Part {
+    match steps {
+        [] => Part::Message,
+        [Key("content"), Index(_)] => Part::Block,
+        [Key("tool_calls"), Index(_)] | [Key("function_call")] => Part::Call,
+        [
+            Key("tool_calls"),
+            Index(_),
+            Key("function"),
+            Key("arguments"),
+        ]
+        | [Key("tool_calls"), Index(_), Key("custom"), Key("input")]
+        | [Key("function_call"), Key("arguments")] => Part::Arguments,
+        [Key("tool_calls" | "function_call"), ..] => Part::Text {
+            role: Some("assistant"),
+            kind: "tool_call",
+        },
+        _ => OWN_TEXT,
     }
 }
 
@@ -157,8 +207,8 @@ pub(super) fn push_text(out: &mut Vec<u8>, choice: u64, text: &str) {
 }
 
 /// Appends the choice of an event that ends a choice normally.
-pub(super) fn push_end(out: &mut Vec<u8>, choice: u64) {
-    let end = format!("{{\"index\":{choice},\"delta\":{{}},\"finish_reason\":\"stop\"}}");
+pub(super) fn push_end(out: &mut Vec<u8>, choice: u64, reason: &str) {
+    let end = format!("{{\"index\":{choice},\"delta\":{{}},\"finish_reason\":\"{reason}\"}}");
     out.extend_from_slice(end.as_bytes());
 }
 
@@ -179,7 +229,7 @@ pub fn chat_stream_text(model: &str, text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let envelope = envelope(model);
     super::stream::push_event(&mut out, &envelope, |out| push_text(out, 0, text));
-    super::stream::push_event(&mut out, &envelope, |out| push_end(out, 0));
+    super::stream::push_event(&mut out, &envelope, |out| push_end(out, 0, "stop"));
     out.extend_from_slice(super::stream::DONE_EVENT);
     out
 }

@@ -21,11 +21,15 @@
 mod chat;
 mod completions;
 mod content;
+mod history;
+mod item;
 pub mod models;
 mod request;
 mod response;
 mod scan;
 mod stream;
+
+use item::Part;
 
 use crate::json::{JsonError, Step};
 use crate::mask::Finding;
@@ -33,9 +37,10 @@ use crate::sse::SseError;
 
 pub use chat::{chat_stream_text, chat_text};
 pub use completions::{completion_empty, completion_stream_empty};
+pub use item::{CallPattern, ContentItem, Watch};
 pub use request::{MaskedRequest, mask_request};
 pub use response::{MaskedResponse, mask_plain, mask_response};
-pub use stream::ResponseMask;
+pub use stream::{DueCalls, ResponseMask};
 
 /// Longest string that may pass as a name.
 pub const MAX_NAME_BYTES: usize = 256;
@@ -54,6 +59,22 @@ impl Api {
         match self {
             Self::Chat => chat::request_place(steps),
             Self::Completions => completions::request_place(steps),
+        }
+    }
+
+    /// To which content item something in a request belongs.
+    fn request_part(self, steps: &[Step<'_>]) -> Part {
+        match self {
+            Self::Chat => chat::request_part(steps),
+            Self::Completions => completions::request_part(steps),
+        }
+    }
+
+    /// To which content item something in a whole answer belongs.
+    fn answer_part(self, steps: &[Step<'_>]) -> Part {
+        match self {
+            Self::Chat => chat::answer_part(steps),
+            Self::Completions => item::OWN_TEXT,
         }
     }
 
@@ -99,6 +120,8 @@ pub struct Limits {
     pub max_content: usize,
     /// Most texts that a stream may carry side by side; with more it cannot be read.
     pub max_channels: usize,
+    /// Most bytes of a stream that wait for a decision over a tool call.
+    pub max_held: usize,
 }
 
 impl Default for Limits {
@@ -108,6 +131,7 @@ impl Default for Limits {
             max_findings: 256,
             max_content: 1 << 20,
             max_channels: 64,
+            max_held: 1 << 20,
         }
     }
 }
@@ -136,6 +160,9 @@ pub enum Unreadable {
     /// A stream carries more texts side by side than are kept apart.
     #[error("too many texts in one stream")]
     TooManyChannels,
+    /// More of an answer would have to wait for a decision than is held.
+    #[error("more than may be held")]
+    TooMuchHeld,
 }
 
 /// A finding and the text it was in.
@@ -199,6 +226,8 @@ pub struct ResponseFacts {
     pub content_truncated: bool,
     /// What was not looked at.
     pub unscanned: Vec<Unscanned>,
+    /// Bytes of text that was looked at.
+    pub scanned_bytes: u64,
     /// The model that answered, by its own word.
     pub model: Option<String>,
     /// Whether the answer came to its end: a finish reason or `[DONE]` was seen.
@@ -216,8 +245,12 @@ enum Place {
     Text,
     /// A piece of a text that goes on in the next event.
     Piece(Shape),
-    /// A role, type, id or name: stays.
+    /// A type, id or name: stays.
     Name,
+    /// Whose the message is: stays.
+    Role,
+    /// Name of the tool that a call calls: stays.
+    CallName,
     /// Filling without meaning: stays, and an event with nothing else may go.
     Padding,
     /// A value at the root that is repeated in each event: stays.
@@ -258,4 +291,4 @@ enum Shape {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,6 +4,7 @@ use crate::json::{Edits, Event, Value, walk};
 use crate::mask::Masker;
 
 use super::content::Content;
+use super::item::{ContentItem, Items, OWN_TEXT, Watch};
 use super::scan::{Scan, channel_name, is_name, looks_like_json};
 use super::{Api, Limits, Place, ResponseFacts, Unreadable};
 
@@ -13,6 +14,10 @@ pub struct MaskedResponse {
     pub body: Option<Vec<u8>>,
     /// What was learnt from it.
     pub facts: ResponseFacts,
+    /// The tool calls in it that [`Watch`] asks for, in order.
+    pub calls: Vec<ContentItem>,
+    /// Whether there are more of them than are kept.
+    pub calls_overflow: bool,
 }
 
 /// Masks an answer in the API's own form that is not a stream.
@@ -25,8 +30,9 @@ pub fn mask_response(
     masker: &Masker,
     body: &[u8],
     limits: &Limits,
+    watch: &Watch,
 ) -> Result<MaskedResponse, Unreadable> {
-    mask_json(Some(api), masker, body, limits)
+    mask_json(Some(api), masker, body, limits, watch)
 }
 
 /// Masks a body of no known form, such as an error: all strings of JSON, or plain text.
@@ -40,17 +46,19 @@ pub fn mask_plain(
     limits: &Limits,
 ) -> Result<MaskedResponse, Unreadable> {
     if looks_like_json(body) {
-        return mask_json(None, masker, body, limits);
+        return mask_json(None, masker, body, limits, &Watch::default());
     }
     let text = std::str::from_utf8(body).map_err(|_| Unreadable::NotText)?;
     let mut scan = Scan::new(limits);
     let mut content = Content::new(limits);
     let masked = scan.mask(masker, text, || "body".to_owned());
     content.add_whole(|| "body".to_owned(), masked.as_deref().unwrap_or(text));
-    let facts = facts(scan, &content);
+    let facts = scan.facts(&content, ResponseFacts::default());
     Ok(MaskedResponse {
         body: masked.map(String::into_bytes),
         facts,
+        calls: Vec::new(),
+        calls_overflow: false,
     })
 }
 
@@ -60,16 +68,20 @@ fn mask_json(
     masker: &Masker,
     body: &[u8],
     limits: &Limits,
+    watch: &Watch,
 ) -> Result<MaskedResponse, Unreadable> {
+    let mut items = Items::new(watch);
     let mut scan = Scan::new(limits);
     let mut content = Content::new(limits);
     let mut edits = Edits::default();
-    let mut model = None;
-    let mut done = false;
+    let mut learnt = ResponseFacts::default();
     walk(body, &mut |path, event| {
         let place = || api.map_or(Place::Text, |api| api.answer_place(&path.steps()));
+        let part = || api.map_or(OWN_TEXT, |api| api.answer_part(&path.steps()));
         match event {
-            Event::Key(span, key) => scan.key(masker, path, (span, key), &mut edits),
+            Event::Key(span, key) => {
+                scan.key(masker, path, (span, key), &mut edits);
+            }
             Event::Open(_) | Event::Value(_, Value::Null) => {}
             Event::Value(span, value) => match (place(), value) {
                 (Place::Dropped, _) => {
@@ -83,16 +95,27 @@ fn mask_json(
                         let masked = scan.mask(masker, &decoded, || channel_name(path));
                         let kept = masked.as_deref().unwrap_or(&decoded);
                         content.add_whole(|| channel_name(path), kept);
-                        if let Some(masked) = masked {
-                            edits.replace_text(span, &masked);
+                        if let Some(masked) = &masked {
+                            edits.replace_text(span, masked);
+                        }
+                        if items.watches_calls() {
+                            let found = masked.map(|masked| (masked, &scan.latest));
+                            items.text(part(), text, found);
                         }
                         return Ok(());
                     }
-                    done |= place == Place::Finish;
-                    if place == Place::Model && model.is_none() && is_name(&decoded) {
-                        model = Some(decoded.into_owned());
+                    learnt.done |= place == Place::Finish;
+                    if place == Place::Model && learnt.model.is_none() && is_name(&decoded) {
+                        learnt.model = Some(decoded.into_owned());
                     }
-                    scan.value(masker, place, path, (span, text), &mut edits);
+                    let masked = scan.value(masker, place, path, (span, text), &mut edits);
+                    if place == Place::CallName {
+                        let name = masked.map_or_else(|| text.decode(), Into::into);
+                        items.call_name(&name, None);
+                    } else if items.watches_calls() {
+                        let found = masked.map(|masked| (masked, &scan.latest));
+                        items.text(part(), text, found);
+                    }
                 }
                 (_, Value::Null | Value::Bool(_) | Value::Number(_)) => {}
             },
@@ -101,28 +124,19 @@ fn mask_json(
                 {
                     edits.replace(span, b"null");
                 }
+                if items.watches_calls() {
+                    items.close(part(), span, body, &edits);
+                }
             }
         }
         Ok::<_, Unreadable>(())
     })?;
-    let facts = ResponseFacts {
-        model,
-        done,
-        ..facts(scan, &content)
-    };
+    let calls = items.finish();
+    let facts = scan.facts(&content, learnt);
     Ok(MaskedResponse {
         body: (!edits.is_empty()).then(|| edits.apply(body)),
         facts,
+        calls: calls.items,
+        calls_overflow: calls.overflow,
     })
-}
-
-fn facts(scan: Scan, content: &Content) -> ResponseFacts {
-    ResponseFacts {
-        findings: scan.findings,
-        findings_count: scan.findings_count,
-        content: content.to_json(),
-        content_truncated: content.truncated,
-        unscanned: scan.unscanned,
-        ..ResponseFacts::default()
-    }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::json::{Edits, Path, Span, Step, Text};
 use crate::mask::{Finding, Masker};
 
-use super::{Limits, MAX_NAME_BYTES, Place, Placed, Unscanned, UnscannedReason};
+use super::content::Content;
+use super::{Limits, MAX_NAME_BYTES, Place, Placed, ResponseFacts, Unscanned, UnscannedReason};
 
 /// Shortest base64 that counts as a blob; a shorter one is masked as text.
 const MIN_BLOB_BYTES: usize = 128;
@@ -26,8 +27,12 @@ pub(super) struct Scan {
     /// All findings by detector, a closed list.
     pub(super) by_detector: BTreeMap<&'static str, u64>,
     pub(super) unscanned: Vec<Unscanned>,
+    /// Bytes of text that was looked at.
+    pub(super) scanned: u64,
     /// Findings that have no place yet.
     pub(super) fresh: Vec<Finding>,
+    /// Findings by detector of the last text that had any.
+    pub(super) latest: BTreeMap<&'static str, u64>,
     max_findings: usize,
 }
 
@@ -46,12 +51,13 @@ impl Scan {
         text: &str,
         channel: impl FnOnce() -> String,
     ) -> Option<String> {
+        self.scanned += text.len() as u64;
         let masked = masker.mask(text, &mut self.fresh);
         self.place(channel);
         masked
     }
 
-    /// Masks a string value by its place.
+    /// Masks a string value by its place; gives what is sent in its place if it has findings.
     pub(super) fn value(
         &mut self,
         masker: &Masker,
@@ -59,7 +65,7 @@ impl Scan {
         path: &Path<'_>,
         (span, text): (Span, Text<'_>),
         edits: &mut Edits,
-    ) {
+    ) -> Option<String> {
         let text = text.decode();
         let stays = match place {
             Place::Padding | Place::Envelope | Place::Model | Place::Finish => is_name(&text),
@@ -69,6 +75,8 @@ impl Scan {
             }
             Place::Text
             | Place::Name
+            | Place::Role
+            | Place::CallName
             | Place::ToolName
             | Place::Prompt
             | Place::Piece(_)
@@ -79,24 +87,43 @@ impl Scan {
             | Place::ToolIndex
             | Place::Dropped => false,
         };
-        if !stays && let Some(masked) = self.mask(masker, &text, || channel_name(path)) {
-            edits.replace_text(span, &masked);
+        if stays {
+            return None;
         }
+        let masked = self.mask(masker, &text, || channel_name(path))?;
+        edits.replace_text(span, &masked);
+        Some(masked)
     }
 
-    /// Masks a key; `path` is that of its object.
+    /// Masks a key; `path` is that of its object. Gives the masked key if it has findings.
     pub(super) fn key(
         &mut self,
         masker: &Masker,
         path: &Path<'_>,
         (span, key): (Span, Text<'_>),
         edits: &mut Edits,
-    ) {
+    ) -> Option<String> {
         let key = key.decode();
         let plain = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
         let plain = key.len() <= MAX_PLAIN_KEY_BYTES && key.bytes().all(plain);
-        if !plain && let Some(masked) = self.mask(masker, &key, || channel_name(path) + "(key)") {
-            edits.replace_text(span, &masked);
+        if plain {
+            return None;
+        }
+        let masked = self.mask(masker, &key, || channel_name(path) + "(key)")?;
+        edits.replace_text(span, &masked);
+        Some(masked)
+    }
+
+    /// What was learnt from an answer, with what was found in it.
+    pub(super) fn facts(&self, content: &Content, learnt: ResponseFacts) -> ResponseFacts {
+        ResponseFacts {
+            findings: self.findings.clone(),
+            findings_count: self.findings_count,
+            content: content.to_json(),
+            content_truncated: content.truncated,
+            unscanned: self.unscanned.clone(),
+            scanned_bytes: self.scanned,
+            ..learnt
         }
     }
 
@@ -106,8 +133,10 @@ impl Scan {
             return;
         }
         let channel = channel();
+        self.latest.clear();
         for finding in self.fresh.drain(..) {
             self.findings_count += 1;
+            *self.latest.entry(finding.detector).or_default() += 1;
             *self.by_detector.entry(finding.detector).or_default() += 1;
             if self.findings.len() < self.max_findings {
                 self.findings.push(Placed {

@@ -33,7 +33,13 @@ pub(super) fn masked(text: &str) -> String {
 }
 
 fn request(api: Api, body: &str) -> Result<MaskedRequest, Unreadable> {
-    mask_request(api, &masker(), body.as_bytes(), &Limits::default())
+    mask_request(
+        api,
+        &masker(),
+        body.as_bytes(),
+        &Limits::default(),
+        &Watch::default(),
+    )
 }
 
 fn sent(api: Api, body: &str) -> (String, Vec<String>) {
@@ -298,7 +304,14 @@ fn findings_are_all_counted_but_not_all_kept() {
         max_findings: 3,
         ..Limits::default()
     };
-    let request = mask_request(Api::Chat, &masker(), body.as_bytes(), &limits).unwrap();
+    let request = mask_request(
+        Api::Chat,
+        &masker(),
+        body.as_bytes(),
+        &limits,
+        &Watch::default(),
+    )
+    .unwrap();
     assert_eq!((request.findings.len(), request.findings_count), (3, 10));
     assert!(
         !String::from_utf8(request.body.unwrap())
@@ -334,8 +347,14 @@ fn an_answer_in_one_piece_is_masked_and_reported() {
         "usage": {"total_tokens": 3}, "unknown": [SECRET],
     });
     let body = body.to_string();
-    let response =
-        mask_response(Api::Chat, &masker(), body.as_bytes(), &Limits::default()).unwrap();
+    let response = mask_response(
+        Api::Chat,
+        &masker(),
+        body.as_bytes(),
+        &Limits::default(),
+        &Watch::default(),
+    )
+    .unwrap();
     let sent: Json = serde_json::from_slice(&response.body.unwrap()).unwrap();
     assert!(!sent.to_string().contains(SECRET));
     assert_eq!(sent["choices"][0]["logprobs"], Json::Null);
@@ -462,8 +481,8 @@ proptest! {
     ) {
         let limits = Limits::default();
         for api in [Api::Chat, Api::Completions] {
-            drop(mask_request(api, &masker(), &bytes, &limits));
-            drop(mask_response(api, &masker(), &bytes, &limits));
+            drop(mask_request(api, &masker(), &bytes, &limits, &Watch::default()));
+            drop(mask_response(api, &masker(), &bytes, &limits, &Watch::default()));
         }
         drop(mask_plain(&masker(), &bytes, &limits));
         drop(models::restrict(&bytes, &|_| true, &[]));
@@ -477,7 +496,7 @@ proptest! {
         let mut bytes = sample.into_bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        if let Ok(request) = mask_request(Api::Chat, &masker(), &bytes, &Limits::default()) {
+        if let Ok(request) = mask_request(Api::Chat, &masker(), &bytes, &Limits::default(), &Watch::default()) {
             let body = request.body.as_deref().unwrap_or(&bytes);
             let sent: Json = serde_json::from_slice(body).unwrap();
             // A lone surrogate is one thing that the other reader does not take.

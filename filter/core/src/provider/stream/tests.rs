@@ -92,7 +92,7 @@ fn hear(stream: &[u8]) -> Heard {
 }
 
 fn response(api: Api) -> ResponseMask {
-    ResponseMask::new(api, masker(), &Limits::default())
+    ResponseMask::new(api, masker(), &Limits::default(), Rc::default())
 }
 
 fn through(api: Api, pieces: &[&[u8]]) -> (Vec<u8>, ResponseFacts) {
