@@ -235,6 +235,17 @@ impl Fake {
         self.world.lock().unwrap()
     }
 
+    /// Epoch and seq of all records in the table, in their order.
+    pub fn places(&self) -> Vec<(String, i64)> {
+        let place = |row: &Bytes| {
+            let envelope = Envelope::decode(row.clone()).unwrap();
+            (envelope.epoch().to_owned(), envelope.seq())
+        };
+        let mut places: Vec<_> = self.world().rows.iter().map(place).collect();
+        places.sort();
+        places
+    }
+
     /// Kind, person and number of all rows in the table, in the order of their numbers.
     pub fn table(&self) -> Vec<(String, String, i64)> {
         let world = self.world();

@@ -291,6 +291,13 @@ impl Sink {
         process.wait().unwrap();
     }
 
+    /// How it ended, if it did by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let ended = self.process.as_mut().unwrap().try_wait().unwrap()?;
+        self.process = None;
+        Some(ended)
+    }
+
     /// Asks it to end, and waits until it has.
     pub async fn stop(&mut self) -> ExitStatus {
         let mut process = self.process.take().unwrap();
@@ -382,10 +389,8 @@ impl Sink {
             })
             .collect();
         let url = self.access_log_url();
-        let mut client = eventually("the sink listens", async || {
-            AccessLogServiceClient::connect(url.clone()).await.ok()
-        })
-        .await;
+        let connected = AccessLogServiceClient::connect(url).await;
+        let mut client = connected.map_err(|_| tonic::Status::unavailable("nobody listens"))?;
         client
             .stream_access_logs(tokio_stream::iter(messages))
             .await?;
