@@ -6,8 +6,8 @@ use crate::json::push_string;
 use crate::sse::Block;
 
 use super::super::scan::shown_key;
-use super::super::{Api, Shape, Unreadable, chat, completions};
-use super::{CallPlace, DONE_EVENT, Dropped, Flow, Shared};
+use super::super::{Api, MAX_TOOL_CALLS, Shape, Unreadable, chat, completions};
+use super::{CallPlace, DONE_EVENT, Dropped, Flow, Said, Shared};
 use event::{Piece, Reader, Seen};
 
 /// A text that goes on over the events of a stream.
@@ -37,7 +37,7 @@ impl Channel {
             Shape::ToolCall => {
                 format!("choices[{choice}].delta.tool_calls[{tool}].function.arguments")
             }
-            Shape::Text => format!("choices[{choice}].text"),
+            Shape::Text | Shape::Typed => format!("choices[{choice}].text"),
         }
     }
 
@@ -46,7 +46,7 @@ impl Channel {
         match self.shape {
             Shape::ToolCall => Some((self.choice, Some(self.tool))),
             Shape::FunctionCall => Some((self.choice, None)),
-            Shape::Delta | Shape::Text => None,
+            Shape::Delta | Shape::Text | Shape::Typed => None,
         }
     }
 }
@@ -57,6 +57,8 @@ pub(super) struct Choices {
     channels: Vec<Channel>,
     /// Numbers of the choices, and whether each has ended.
     ended: Vec<(u64, bool)>,
+    /// Calls whose tool's name is noted.
+    called: Vec<CallPlace>,
     /// Root values of the last event.
     envelope: Vec<u8>,
 }
@@ -75,16 +77,20 @@ impl Choices {
             max_channels: shared.max_channels,
             masker: &shared.masker,
             scan: &mut shared.scan,
+            facts: &mut shared.facts,
         };
         let mut seen = reader.read(data)?;
         shared.facts.unknown_events += u64::from(!seen.known);
-        if shared.facts.model.is_none() {
-            shared.facts.model = seen.model.take();
-        }
         self.keep_envelope(&seen, data);
         self.keep_choices(shared, &seen)?;
         for (place, name) in seen.calls() {
             shared.hold.name(place, name);
+            if !name.is_empty() && !self.called.contains(&place) {
+                if self.called.len() < MAX_TOOL_CALLS {
+                    self.called.push(place);
+                }
+                shared.facts.call(&shared.masker, name);
+            }
         }
         shared.hold.begin();
         for number in 0..seen.pieces.len() {
@@ -150,7 +156,10 @@ impl Choices {
         let Some(channel) = self.channels.get_mut(found) else {
             return Ok(());
         };
-        piece.changed = channel.flow.push(shared, &piece.text, &mut piece.output);
+        piece.changed =
+            channel
+                .flow
+                .push(shared, &piece.text, &mut piece.output, &mut Said::default());
         channel.piece = Some(number);
         shared.scan.place(|| channel.name());
         shared.content.add(channel.content, &piece.output);
@@ -224,7 +233,9 @@ impl Choices {
                 }
                 None => push_event(out, &channel.envelope, |out| match shared.api {
                     Api::Chat => chat::push_piece(out, channel, &rest),
-                    Api::Completions => completions::push_piece(out, channel, &rest),
+                    Api::Completions | Api::Messages | Api::Responses => {
+                        completions::push_piece(out, channel, &rest);
+                    }
                 }),
             }
         }
@@ -250,7 +261,7 @@ impl Choices {
         if self.envelope.is_empty() {
             self.envelope = match shared.api {
                 Api::Chat => chat::envelope(shared.facts.model.as_deref().unwrap_or_default()),
-                Api::Completions => completions::envelope(),
+                Api::Completions | Api::Messages | Api::Responses => completions::envelope(),
             };
         }
         for (number, choice) in open.into_iter().enumerate() {
@@ -271,7 +282,7 @@ impl Choices {
                         chat::push_end(out, choice, reason);
                     });
                 }
-                Api::Completions => {
+                Api::Completions | Api::Messages | Api::Responses => {
                     push_event(out, &self.envelope, |out| {
                         completions::push_end(out, choice);
                     });
