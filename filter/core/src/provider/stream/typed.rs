@@ -97,9 +97,7 @@ impl Key {
     fn name(&self, api: Api) -> String {
         match api {
             Api::Messages => messages::channel_name(&self.field, self.item),
-            Api::Chat | Api::Completions | Api::Responses => {
-                responses::channel_name(&self.field, self.item, self.part)
-            }
+            _ => responses::channel_name(&self.field, self.item, self.part),
         }
     }
 }
