@@ -358,3 +358,31 @@ async fn p4_what_readers_may_take_differently_is_refused_in_every_api() {
     }
     assert_eq!(world.upstream().arrivals(), APIS.len());
 }
+
+#[tokio::test]
+async fn p9_what_an_answer_cost_and_called_is_in_columns() {
+    let world = World::with_audit().await;
+    let caller = world.caller("ana");
+    let choice = Choice {
+        text: words("Let me look. "),
+        tools: vec![ToolCall::new("bash", "{\"command\":\"ls\"}", 4)],
+        ..Choice::default()
+    };
+    world.upstream().script(Answer::choices([choice]));
+    for api in APIS {
+        ask(&caller, *api, "go").await;
+    }
+    let sql = "SELECT * FROM copilot_audit_views.exchanges ORDER BY seq";
+    let rows = world.rows_when(sql, |rows| rows.len() >= APIS.len()).await;
+    let endpoints: Vec<_> = rows.iter().map(|row| row["endpoint"].clone()).collect();
+    let expected = ["chat", "responses", "responses", "messages"];
+    assert_eq!(json!(endpoints), json!(expected));
+    for row in &rows {
+        assert_eq!(row["tool_calls"], "[\"bash\"]", "{row:?}");
+        let number = |column: &str| row[column].as_str().unwrap().parse::<u64>().unwrap();
+        assert!(number("output_tokens") > 0 && number("input_tokens") > 0);
+        assert!(number("scanned_bytes") > 20);
+        assert_eq!(row["response_model"], row["model"]);
+        assert!(!row["finish_reason"].is_null());
+    }
+}

@@ -384,6 +384,7 @@ impl ResponseFacts {
         };
         match place {
             Place::Model if self.model.is_none() => self.model = kept(),
+            Place::Finish if matches!(text, "in_progress" | "queued") => {}
             Place::Finish => self.finish = kept().or_else(|| self.finish.take()),
             _ => {}
         }

@@ -366,7 +366,7 @@ impl Typed {
             return;
         }
         push_named(out, &format!("{}.delta", channel.kind), |out| {
-            if self.progress.next_number > 0 {
+            if number.is_some() || self.progress.next_number > 0 {
                 let number = number.map_or(self.progress.next_number, |number| {
                     number.saturating_add_signed(self.shift)
                 });
