@@ -145,7 +145,7 @@ fn a_fault_is_named_with_its_path_and_reason() {
         (
             "/roles/0/endpoints",
             json!(["chats"]),
-            "roles[0].endpoints[0]: expected `chat` or `completions`",
+            "roles[0].endpoints[0]: expected one of `chat`, `completions`, `embeddings`",
         ),
         (
             "/rules/1/covers",
@@ -387,6 +387,17 @@ fn a_fault_is_one_short_line_whatever_its_key() {
         tree[&key] = json!(1);
         assert_eq!(faults(tree), [fault]);
     }
+}
+
+#[test]
+fn a_key_with_quotes_of_its_own_is_not_taken_for_a_known_one() {
+    // once the nearest key was looked for in the misspelt key itself
+    let mut tree = example();
+    tree["a`b`deployment`c"] = json!(1);
+    assert_eq!(faults(tree), ["a`b`deployment`c: no such key"]);
+    let mut tree = example();
+    tree["a`, expected `ab`"] = json!(1);
+    assert_eq!(faults(tree), ["a`, expected `ab`: no such key"]);
 }
 
 #[test]

@@ -301,6 +301,7 @@ impl Exchange {
         match self.endpoint {
             Endpoint::Chat => Some(Api::Chat),
             Endpoint::Completions => Some(Api::Completions),
+            Endpoint::Embeddings => Some(Api::Code),
             Endpoint::Messages => Some(Api::Messages),
             Endpoint::Responses => Some(Api::Responses),
             _ => None,

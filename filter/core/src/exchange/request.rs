@@ -243,16 +243,15 @@ impl Exchange {
 
     fn authorise(
         &mut self,
-        worker: &Worker,
+        worker: &mut Worker,
         headers: &Headers,
         identity: &Identity,
         token: &str,
         end: bool,
         now: UnixTime,
     ) -> Step {
+        self.masker = Some(worker.masker(&identity.person_key()));
         let config = &worker.config;
-        let masker = worker.masker(&identity.person_key());
-        self.masker = Some(masker);
         self.draft.identity(identity);
         self.person = approval::person(&identity.issuer, &identity.subject);
         self.role = policy::role_of(&config.roles, identity);
@@ -269,6 +268,11 @@ impl Exchange {
             Endpoint::Token => answers::token(identity, token, &config.hosts, now),
             Endpoint::Seat => answers::seat(identity, &config.hosts),
             Endpoint::User => answers::user(identity),
+            Endpoint::Personal => {
+                let text = "This part of Copilot acts with a person's own rights at GitHub, and \
+                            the gateway has a shared credential; it is not available here.";
+                return self.reply(Situation::Denied, "shared_credential", text);
+            }
             Endpoint::Telemetry | Endpoint::Unknown => {
                 let text = "This part of Copilot is not available through the gateway.";
                 return self.reply(Situation::Denied, "unknown_endpoint", text);
@@ -283,7 +287,11 @@ impl Exchange {
                     None => self.unavailable("no_credential", NO_CREDENTIAL),
                 };
             }
-            Endpoint::Chat | Endpoint::Completions | Endpoint::Messages | Endpoint::Responses => {
+            Endpoint::Chat
+            | Endpoint::Completions
+            | Endpoint::Embeddings
+            | Endpoint::Messages
+            | Endpoint::Responses => {
                 return self.await_body(worker, headers, end);
             }
         };
