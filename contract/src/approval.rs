@@ -290,6 +290,9 @@ pub enum Covers {
 }
 
 impl Covers {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Content, Self::Exchange];
+
     /// As on the wire.
     pub fn name(self) -> &'static str {
         match self {
@@ -320,6 +323,17 @@ pub enum ApprovalState {
 }
 
 impl ApprovalState {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Cancelled,
+        Self::Consumed,
+        Self::Expired,
+        Self::Granted,
+        Self::Pending,
+        Self::Refused,
+        Self::Revoked,
+    ];
+
     /// As on the wire.
     pub fn name(self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ mod audit;
 mod bench;
 mod configuration;
 mod copilot_cli;
+mod desk;
 mod documentation;
 mod endpoints;
 mod failure;

@@ -2,8 +2,8 @@
 //! `make shell` and `make demo` start, play and ask.
 //!
 //! [`world::World`] puts it together: an OIDC [`issuer`], a fake GitHub ([`upstream`]), real
-//! [`envoy`] with the real filter and, where wanted, the [`sink`] with a BigQuery emulator
-//! ([`bigquery`]) behind it. Everything listens on loopback only, on free ports unless told
+//! [`envoy`] with the real filter and, where wanted, an approval [`desk`] beside it and the [`sink`]
+//! with a BigQuery emulator ([`bigquery`]) behind it. Everything listens on loopback only, on free ports unless told
 //! otherwise, and ends with its `World`.
 #![allow(
     clippy::expect_used,
@@ -23,6 +23,7 @@ pub mod certs;
 pub mod client;
 pub mod copilot_cli;
 pub mod demo;
+pub mod desk;
 pub mod envoy;
 pub mod issuer;
 pub mod language_server;

@@ -145,13 +145,10 @@ fn an_ask_without_its_person_rule_or_items_is_none() {
 
 #[test]
 fn states_and_covers_are_written_as_they_are_named() {
-    use ApprovalState::{Cancelled, Consumed, Expired, Granted, Pending, Refused, Revoked};
-    for state in [
-        Cancelled, Consumed, Expired, Granted, Pending, Refused, Revoked,
-    ] {
+    for state in ApprovalState::ALL {
         assert_eq!(serde_json::to_value(state).unwrap(), state.name());
     }
-    for covers in [Covers::Content, Covers::Exchange] {
+    for covers in Covers::ALL {
         assert_eq!(serde_json::to_value(covers).unwrap(), covers.name());
     }
 }

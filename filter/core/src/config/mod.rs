@@ -671,7 +671,7 @@ fn fault(path: &str, reason: &str) -> Fault {
 
 /// The fault of a tree that does not have the schema's shape; names the nearest known key.
 fn shape_fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
-    let path = error.path().to_string();
+    let path = shown(&error.path().to_string());
     let text = error.inner().to_string();
     let Some(rest) = text.strip_prefix("unknown field `") else {
         return fault(&path, &quiet(&text));
@@ -681,9 +681,28 @@ fn shape_fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
     fault(&path, &format!("no such key{}", nearest(key, known)))
 }
 
+/// A path as one short line; keys in it are as they were written.
+fn shown(path: &str) -> String {
+    const MAX_CHARACTERS: usize = 200;
+    if path.is_empty() {
+        return ".".to_owned();
+    }
+    let visible = |character: char| {
+        if character.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
+    };
+    path.chars().take(MAX_CHARACTERS).map(visible).collect()
+}
+
 /// `, the nearest is …`, if one of the known names is near.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    // Comparing costs memory by the product of both lengths.
+    const MAX_NAME_BYTES: usize = 64;
     known
+        .filter(|_| name.len() <= MAX_NAME_BYTES)
         .map(|known| (strsim::damerau_levenshtein(name, known), known))
         .min()
         .filter(|(distance, _)| *distance <= 3.max(name.len() / 3))
@@ -693,7 +712,8 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
 
 /// Serde's message without the value that it quotes.
 fn quiet(text: &str) -> String {
-    let Some((_, rest)) = text.split_once(", expected ") else {
+    // The last one: a value may say the same.
+    let Some((_, rest)) = text.rsplit_once(", expected ") else {
         return text.to_owned();
     };
     format!("expected {rest}")

@@ -356,6 +356,50 @@ fn a_fault_does_not_quote_the_value() {
 }
 
 #[test]
+fn a_value_that_speaks_like_a_fault_is_not_quoted() {
+    // once what followed the value's own words was taken for the reason
+    let value = json!("a, expected canary-value");
+    for pointer in ["/version", "/hosts/port", "/rules/0/then"] {
+        let all = faults(with(pointer, value.clone())).join("\n");
+        assert!(
+            !all.is_empty() && !all.contains("canary"),
+            "{pointer}: {all}"
+        );
+    }
+}
+
+#[test]
+fn a_fault_is_one_short_line_whatever_its_key() {
+    // once an empty key gave an empty path, and line ends and length of a key were kept
+    let cases = [
+        (String::new(), ".: no such key".to_owned()),
+        (
+            "a\nb: c".to_owned(),
+            "a\u{fffd}b: c: no such key".to_owned(),
+        ),
+        (
+            "x".repeat(1 << 16),
+            format!("{}: no such key", "x".repeat(200)),
+        ),
+    ];
+    for (key, fault) in cases {
+        let mut tree = example();
+        tree[&key] = json!(1);
+        assert_eq!(faults(tree), [fault]);
+    }
+}
+
+#[test]
+fn a_detector_of_any_length_is_refused_in_bounded_memory() {
+    let names = json!(["x".repeat(1 << 19)]);
+    let fault = "rules[0].when.findings.detectors[0]: no such detector";
+    assert_eq!(
+        faults(with("/rules/0/when/findings/detectors", names)),
+        [fault]
+    );
+}
+
+#[test]
 fn bytes_that_are_no_configuration_are_refused() {
     let cases: [(&[u8], &str); 4] = [
         (b"", ".: missing field `version`"),
