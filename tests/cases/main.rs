@@ -7,6 +7,7 @@
     reason = "tests fail loudly"
 )]
 
+mod apis;
 mod audit;
 mod bench;
 mod configuration;

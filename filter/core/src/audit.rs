@@ -165,7 +165,7 @@ impl Draft {
             Action::AskApproval => "ask_approval",
             Action::Deny => "deny",
         };
-        self.masked |= action == "mask" && masked.findings_count > 0;
+        self.masked |= action == "mask" && masked.body.is_some();
         self.add_findings(&masked.findings, masked.findings_count, "request", action);
         for entry in &masked.unscanned {
             self.unscanned("request", entry.reason.name(), whole(entry.bytes));
@@ -216,7 +216,7 @@ impl Draft {
     }
 
     pub(crate) fn response_facts(&mut self, facts: &ResponseFacts) {
-        self.masked |= facts.findings_count > 0;
+        self.masked |= facts.findings_count > facts.passed.values().sum();
         self.add_findings(&facts.findings, facts.findings_count, "response", "mask");
         for entry in &facts.unscanned {
             self.unscanned("response", entry.reason.name(), whole(entry.bytes));
@@ -304,6 +304,7 @@ impl Draft {
         let placed = findings.into_iter().map(|finding| Placed {
             finding,
             channel: format!("header {name}"),
+            passed: false,
         });
         let placed: Vec<Placed> = placed.collect();
         self.masked = true;
@@ -325,7 +326,7 @@ impl Draft {
                 "offset": placed.finding.offset,
                 "length": placed.finding.length,
                 "fingerprint": placed.finding.fingerprint,
-                "action": action,
+                "action": if placed.passed { "pass" } else { action },
             })
         }));
     }

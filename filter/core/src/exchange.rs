@@ -14,7 +14,7 @@ use crate::{
     identity::{self, Fetch, Identity, IdentityError},
     mask::Masker,
     policy,
-    provider::{self, Api, ResponseMask},
+    provider::{self, Api, PassedRule, ResponseMask, Unreadable},
     reply::{LocalReply, Situation, reply_for, signed},
     time::UnixTime,
     worker::Worker,
@@ -25,6 +25,9 @@ pub const MAX_HELD_RESPONSE_BYTES: usize = 16 << 20;
 
 /// Largest part of a request that is held while its caller is not proven yet, in bytes.
 const MAX_UNPROVEN_BYTES: usize = 1 << 20;
+
+/// Said in place of an answer with a secret in text that must not be changed.
+const SIGNED_TEXT: &str = "The model's signed thinking holds a secret, and a rule refuses that.";
 
 /// What the host does next with the message it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,11 +210,20 @@ impl Exchange {
             return self.unavailable("state", "The gateway lost track of the request.");
         };
         let limits = worker.provider_limits();
-        let Ok(masked) = provider::mask_request(api, &masker, body, &limits, &worker.config.watch)
-        else {
-            self.draft.unscanned("request", "unreadable", body.len());
-            let text = "The request is not what this endpoint takes, so it cannot be checked.";
-            return self.reply(Situation::Unreadable, "malformed", text);
+        let masked = match provider::mask_request(api, &masker, body, &limits, &worker.config.watch)
+        {
+            Ok(masked) => masked,
+            Err(Unreadable::Elsewhere) => {
+                self.draft.unscanned("request", "elsewhere", body.len());
+                let text = "The request goes on from something that only GitHub keeps, such as \
+                            previous_response_id, so it cannot be checked; send all of it.";
+                return self.reply(Situation::Unreadable, "elsewhere", text);
+            }
+            Err(_) => {
+                self.draft.unscanned("request", "unreadable", body.len());
+                let text = "The request is not what this endpoint takes, so it cannot be checked.";
+                return self.reply(Situation::Unreadable, "malformed", text);
+            }
         };
         // Ghost text names its engine in the path, and may name a model in the body as well.
         let engine = (self.endpoint == Endpoint::Completions).then(|| self.draft.model_name());
@@ -337,7 +349,8 @@ impl Exchange {
                     masker,
                     &worker.provider_limits(),
                     worker.config.watch_answers.clone(),
-                );
+                )
+                .with_passed_rule(passed_rule(worker));
                 self.phase = Phase::Streaming(Box::new(mask));
                 Step::Forward(edits)
             }
@@ -370,7 +383,8 @@ impl Exchange {
                 self.draft.response_bytes(chunk.len());
                 let mut out = Vec::with_capacity(chunk.len() + 64);
                 let recorded = mask.recorded();
-                let broken = mask.push(chunk, &mut out).is_err();
+                let pushed = mask.push(chunk, &mut out);
+                let broken = pushed.is_err();
                 let more = mask.recorded() - recorded;
                 if worker.reserve(more) {
                     self.reserved += more;
@@ -378,7 +392,11 @@ impl Exchange {
                     mask.stop_recording();
                 }
                 if broken {
-                    let text = "The rest of the answer could not be checked and was left out.";
+                    let text = if pushed == Err(Unreadable::Signed) {
+                        SIGNED_TEXT
+                    } else {
+                        "The rest of the answer could not be checked and was left out."
+                    };
                     let text = signed(text, &self.draft.decision_id());
                     mask.end_readably(&text, &mut out);
                 } else if end {
@@ -387,7 +405,9 @@ impl Exchange {
                 if broken || end {
                     self.draft.response_facts(&mask.facts());
                     self.phase = Phase::Swallowing;
-                    if broken {
+                    if pushed == Err(Unreadable::Signed) {
+                        self.draft.decided("deny", "signed");
+                    } else if broken {
                         self.draft.unscanned("response", "unreadable", chunk.len());
                         self.draft.decided("unreadable", "response");
                     }
@@ -541,7 +561,7 @@ impl Exchange {
                     Err(step) => step,
                 };
             }
-            Endpoint::Chat | Endpoint::Completions => {
+            Endpoint::Chat | Endpoint::Completions | Endpoint::Messages | Endpoint::Responses => {
                 return self.await_body(worker, headers, end);
             }
         };
@@ -658,6 +678,10 @@ impl Exchange {
             return self.reply(Situation::Unreadable, "response", text);
         };
         if let Some(mut facts) = facts {
+            if !facts.passed.is_empty() && passed_rule(worker)(&facts.passed) {
+                self.draft.response_facts(&facts);
+                return self.reply(Situation::Denied, "signed", SIGNED_TEXT);
+            }
             if !self.reserve(worker, facts.content.len()) {
                 facts.content.clear();
                 facts.content_truncated = true;
@@ -706,6 +730,8 @@ impl Exchange {
         match self.endpoint {
             Endpoint::Chat => Some(Api::Chat),
             Endpoint::Completions => Some(Api::Completions),
+            Endpoint::Messages => Some(Api::Messages),
+            Endpoint::Responses => Some(Api::Responses),
             _ => None,
         }
     }
@@ -720,6 +746,12 @@ impl Exchange {
         let id = self.draft.decision_id();
         Step::Reply(reply_for(self.endpoint, situation, text, &id))
     }
+}
+
+/// Whether the rules refuse findings that cannot be masked.
+fn passed_rule(worker: &Worker) -> PassedRule {
+    let rules = worker.config.rules.clone();
+    Rc::new(move |findings| policy::decide(&rules, findings, &[]).action > Action::Mask)
 }
 
 fn forward_body(body: Vec<u8>) -> Step {

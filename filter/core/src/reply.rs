@@ -67,7 +67,8 @@ pub fn reply_for(
             let body = provider::completion_stream_empty();
             return LocalReply::new(200, "text/event-stream", body, decision_id);
         }
-        (Endpoint::Chat, _) | (_, Situation::Unreadable) => 400,
+        (Endpoint::Chat | Endpoint::Messages | Endpoint::Responses, _)
+        | (_, Situation::Unreadable) => 400,
         (_, Situation::Denied) => 403,
         (_, Situation::Unavailable) => 503,
     };
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn every_cell_of_the_table_has_its_status() {
-        use Endpoint::{Chat, Completions, Models, Token, Unknown};
+        use Endpoint::{Chat, Completions, Messages, Models, Responses, Token, Unknown};
         use Situation::{Denied, Unavailable, Unidentified, Unreadable};
         let cases = [
             (Completions, Unidentified, 401),
@@ -149,11 +150,15 @@ mod tests {
             (Unknown, Unidentified, 401),
             (Completions, Denied, 200),
             (Chat, Denied, 400),
+            (Messages, Denied, 400),
+            (Responses, Denied, 400),
             (Token, Denied, 403),
             (Unknown, Denied, 403),
             (Models, Denied, 403),
             (Completions, Unavailable, 200),
             (Chat, Unavailable, 400),
+            (Messages, Unavailable, 400),
+            (Responses, Unavailable, 400),
             (Token, Unavailable, 503),
             (Models, Unavailable, 503),
             (Completions, Unreadable, 200),

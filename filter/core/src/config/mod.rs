@@ -45,7 +45,7 @@ pub struct Config {
     /// Roles; the first that fits counts.
     pub roles: Vec<Role>,
     /// Rules without those that are off.
-    pub rules: Vec<Rule>,
+    pub rules: Rc<[Rule]>,
     /// How people are asked; there if a rule asks.
     pub approvals: Option<Approvals>,
     /// What the rules want to know of requests.
@@ -364,7 +364,7 @@ impl TryFrom<RawConfig> for Config {
             issuers: raw.identity.issuers.into_iter().map(Issuer::from).collect(),
             credential_env: raw.credential.env,
             roles: raw.roles.into_iter().map(Role::from).collect(),
-            rules,
+            rules: rules.into(),
             max_content_bytes: usize::try_from(raw.audit.max_content.0).unwrap_or(0),
             max_pending_bytes: usize::try_from(raw.audit.max_pending.0).unwrap_or(0),
             max_request_bytes: usize::try_from(raw.limits.max_request.0).unwrap_or(0),

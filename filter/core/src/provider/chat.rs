@@ -175,7 +175,7 @@ fn is_text(key: &str) -> bool {
 pub(super) fn push_piece(out: &mut Vec<u8>, channel: &Channel, text: &str) {
     out.extend_from_slice(format!("{{\"index\":{},\"delta\":{{", channel.choice).as_bytes());
     match channel.shape {
-        Shape::Delta | Shape::Text => {
+        Shape::Delta | Shape::Text | Shape::Typed => {
             push_string(out, &channel.field);
             out.push(b':');
             push_string(out, text);

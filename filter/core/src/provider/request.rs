@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::json::{Container, Edits, Event, Path, Span, Step, Text, Value, walk};
-use crate::mask::Masker;
+use crate::mask::{Finding, Masker};
 
 use super::history::History;
 use super::item::{ContentItem, Items, Part, Watch};
-use super::scan::{Scan, channel_name, is_name};
+use super::scan::{Scan, channel_name, is_blob, is_name};
 use super::{Api, Limits, Place, Placed, Unreadable, Unscanned, UnscannedReason};
 
 /// A request whose secrets are masked, and what policy wants to know about it.
@@ -28,6 +28,8 @@ pub struct MaskedRequest {
     pub by_detector: BTreeMap<&'static str, u64>,
     /// What was not looked at.
     pub unscanned: Vec<Unscanned>,
+    /// Bytes of text that was looked at.
+    pub scanned_bytes: u64,
     /// Names of the tools offered to the model, in order.
     pub tools: Vec<String>,
     /// The items that [`Watch`] asks for, in order.
@@ -60,6 +62,8 @@ pub fn mask_request(
         unmasked: Edits::default(),
         items: Items::new(watch),
         history: History::default(),
+        signed: SignedTexts::default(),
+        item_says: false,
         model: None,
         stream: false,
         tools: Vec::new(),
@@ -83,6 +87,7 @@ pub fn mask_request(
         findings_count: scan.findings_count,
         by_detector: scan.by_detector,
         unscanned: scan.unscanned,
+        scanned_bytes: scan.scanned,
         tools: reader.tools,
         items: kept.items,
         items_overflow: kept.overflow,
@@ -101,6 +106,9 @@ struct Reader<'w, 's> {
     unmasked: Edits,
     items: Items<'w, 's>,
     history: History,
+    signed: SignedTexts,
+    /// The item at hand is more than a reference.
+    item_says: bool,
     model: Option<String>,
     stream: bool,
     tools: Vec<String>,
@@ -113,10 +121,7 @@ impl<'s> Reader<'_, 's> {
             Event::Key(span, key) => self.key(path, span, key),
             Event::Value(_, _) if path.depth() == 0 => Err(Unreadable::NotAnObject),
             Event::Value(span, value) => self.value(path, span, value),
-            Event::Close(_, span) => {
-                self.close(path, span);
-                Ok(())
-            }
+            Event::Close(container, span) => self.close(path, container, span),
         }
     }
 
@@ -125,10 +130,16 @@ impl<'s> Reader<'_, 's> {
             0 if container != Container::Object => return Err(Unreadable::NotAnObject),
             1 => match self.api.request_place(&path.steps()) {
                 Place::Model | Place::Stream => return Err(Unreadable::WrongType),
+                Place::Elsewhere => return Err(Unreadable::Elsewhere),
                 Place::List if container != Container::Array => return Err(Unreadable::WrongType),
                 _ => {}
             },
-            2 if self.api.request_part(&path.steps()) == Part::Message => self.history.open(),
+            2 => {
+                self.item_says = container == Container::Array;
+                if self.api.request_part(&path.steps()) == Part::Message {
+                    self.history.open();
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -138,6 +149,7 @@ impl<'s> Reader<'_, 's> {
         if path.depth() == 0 && is_other_spelling(&key.decode(), self.api.deciding_keys()) {
             return Err(Unreadable::OtherSpelling);
         }
+        self.item_says |= path.depth() == 2 && !matches!(&*key.decode(), "id" | "type");
         let masked = self
             .scan
             .key(self.masker, path, (span, key), &mut self.edits);
@@ -159,7 +171,11 @@ impl<'s> Reader<'_, 's> {
                 self.model = Some(name.decode().into_owned());
             }
             (Place::Stream, Value::Bool(wanted)) => self.stream = wanted,
-            (Place::Stream | Place::List, Value::Null) => {}
+            (Place::Stream | Place::List | Place::Elsewhere, Value::Null) => {}
+            (Place::Elsewhere, _) => return Err(Unreadable::Elsewhere),
+            (Place::ItemKind, Value::Text(kind)) if kind.decode() == "item_reference" => {
+                return Err(Unreadable::Elsewhere);
+            }
             (Place::Model | Place::Stream | Place::List, _) => return Err(Unreadable::WrongType),
             (place, Value::Text(text)) => self.text(place, path, &steps, (span, text)),
             (Place::Prompt, Value::Number(_)) => {
@@ -181,12 +197,29 @@ impl<'s> Reader<'_, 's> {
         steps: &[Step<'_>],
         (span, text): (Span, Text<'s>),
     ) {
-        let named = matches!(place, Place::Name | Place::Role | Place::CallName);
+        let named = matches!(
+            place,
+            Place::Name | Place::Role | Place::CallName | Place::ItemKind
+        );
         if path.depth() > 2 && !named && !text.is_empty() {
             if self.is_own(path, steps, (span, text)) {
                 return;
             }
             self.history.more();
+        }
+        if place == Place::Signed {
+            let part = self.api.request_part(steps);
+            self.signed.hold(
+                &mut self.scan,
+                self.masker,
+                path,
+                (span, &text.decode()),
+                part,
+            );
+            return;
+        }
+        if place == Place::Signature && is_blob(&text.decode()) {
+            self.signed.signatures.push(path.depth());
         }
         let masked = self
             .scan
@@ -241,9 +274,30 @@ impl<'s> Reader<'_, 's> {
             .take((span, &text), part, in_block, || channel_name(path))
     }
 
-    fn close(&mut self, path: &Path<'s>, span: Span) {
-        if !(2..=MAX_PART_DEPTH).contains(&path.depth()) {
-            return;
+    fn close(
+        &mut self,
+        path: &Path<'s>,
+        container: Container,
+        span: Span,
+    ) -> Result<(), Unreadable> {
+        let depth = path.depth();
+        if depth == 2 && !self.item_says && self.api.request_place(&path.steps()) == Place::Item {
+            return Err(Unreadable::Elsewhere);
+        }
+        if container == Container::Object {
+            let Self {
+                signed,
+                scan,
+                edits,
+                items,
+                ..
+            } = self;
+            signed.close(scan, depth + 1, edits, &mut |part, masked, found| {
+                items.found(part, masked, found);
+            });
+        }
+        if !(2..=MAX_PART_DEPTH).contains(&depth) {
+            return Ok(());
         }
         let part = self.api.request_part(&path.steps());
         match part {
@@ -252,6 +306,7 @@ impl<'s> Reader<'_, 's> {
             Part::Arguments | Part::Call | Part::InArguments | Part::Text { .. } => {}
         }
         self.items.close(part, span, self.body, &self.edits);
+        Ok(())
     }
 
     fn close_message(&mut self, span: Span) {
@@ -270,6 +325,70 @@ impl<'s> Reader<'_, 's> {
             if let Some(masked) = masked {
                 self.items.found(own.part, masked, &self.scan.latest);
             }
+        }
+    }
+}
+
+/// Texts whose signatures may stand behind them: until their object ends it is open whether they
+/// may be changed.
+#[derive(Default)]
+struct SignedTexts {
+    texts: Vec<SignedText>,
+    /// Depths of the signatures in objects that have not ended.
+    signatures: Vec<usize>,
+}
+
+struct SignedText {
+    depth: usize,
+    span: Span,
+    masked: Option<String>,
+    findings: Vec<Finding>,
+    channel: String,
+    part: Part,
+}
+
+impl SignedTexts {
+    fn hold(
+        &mut self,
+        scan: &mut Scan,
+        masker: &Masker,
+        path: &Path<'_>,
+        (span, text): (Span, &str),
+        part: Part,
+    ) {
+        let (masked, findings) = scan.look(masker, text);
+        if !findings.is_empty() {
+            self.texts.push(SignedText {
+                depth: path.depth(),
+                span,
+                masked,
+                findings,
+                channel: channel_name(path),
+                part,
+            });
+        }
+    }
+
+    /// Ends an object whose values stand at this depth; tells `found` what was found, and where.
+    fn close(
+        &mut self,
+        scan: &mut Scan,
+        depth: usize,
+        edits: &mut Edits,
+        found: &mut impl FnMut(Part, String, &BTreeMap<&'static str, u64>),
+    ) {
+        let is_signed = self.signatures.pop_if(|at| *at >= depth).is_some();
+        while let Some(text) = self.texts.pop_if(|text| text.depth >= depth) {
+            scan.fresh = text.findings;
+            if is_signed {
+                scan.place_passed(|| text.channel);
+            } else {
+                scan.place(|| text.channel);
+                if let Some(masked) = &text.masked {
+                    edits.replace_text(text.span, masked);
+                }
+            }
+            found(text.part, text.masked.unwrap_or_default(), &scan.latest);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Masks answers that come in one piece.
 
-use crate::json::{Edits, Event, Value, walk};
+use crate::json::{Container, Edits, Event, Value, walk};
 use crate::mask::Masker;
 
 use super::content::Content;
 use super::item::{ContentItem, Items, OWN_TEXT, Watch};
-use super::scan::{Scan, channel_name, is_name, looks_like_json};
+use super::scan::{Scan, channel_name, looks_like_json};
 use super::{Api, Limits, Place, ResponseFacts, Unreadable};
 
 /// An answer whose secrets are masked.
@@ -105,8 +105,15 @@ fn mask_json(
                         return Ok(());
                     }
                     learnt.done |= place == Place::Finish;
-                    if place == Place::Model && learnt.model.is_none() && is_name(&decoded) {
-                        learnt.model = Some(decoded.into_owned());
+                    learnt.note(place, &decoded);
+                    if place == Place::CallName {
+                        learnt.call(masker, &decoded);
+                    }
+                    if place == Place::Signed {
+                        let masked = scan.signed(masker, &decoded, || channel_name(path));
+                        let kept = masked.as_deref().unwrap_or(&decoded);
+                        content.add_whole(|| channel_name(path), kept);
+                        return Ok(());
                     }
                     let masked = scan.value(masker, place, path, (span, text), &mut edits);
                     if place == Place::CallName {
@@ -117,12 +124,17 @@ fn mask_json(
                         items.text(part(), text, found);
                     }
                 }
-                (_, Value::Null | Value::Bool(_) | Value::Number(_)) => {}
+                (place, Value::Number(digits)) => learnt.count(place, digits),
+                (_, Value::Null | Value::Bool(_)) => {}
             },
-            Event::Close(_, span) => {
+            Event::Close(container, span) => {
                 if path.last_key().is_some_and(|key| key == "logprobs") && place() == Place::Dropped
                 {
-                    edits.replace(span, b"null");
+                    let nothing: &[u8] = match container {
+                        Container::Array => b"[]",
+                        Container::Object => b"null",
+                    };
+                    edits.replace(span, nothing);
                 }
                 if items.watches_calls() {
                     items.close(part(), span, body, &edits);

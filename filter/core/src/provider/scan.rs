@@ -26,11 +26,15 @@ pub(super) struct Scan {
     pub(super) findings_count: u64,
     /// All findings by detector, a closed list.
     pub(super) by_detector: BTreeMap<&'static str, u64>,
+    /// Findings in texts that stay as they are, by detector.
+    pub(super) passed: BTreeMap<&'static str, u64>,
     pub(super) unscanned: Vec<Unscanned>,
     /// Bytes of text that was looked at.
     pub(super) scanned: u64,
     /// Findings that have no place yet.
     pub(super) fresh: Vec<Finding>,
+    /// What is looked at may be a repeat.
+    again: bool,
     /// Findings by detector of the last text that had any.
     pub(super) latest: BTreeMap<&'static str, u64>,
     max_findings: usize,
@@ -57,6 +61,55 @@ impl Scan {
         masked
     }
 
+    /// Masks a text whose findings are filed later.
+    pub(super) fn look(&mut self, masker: &Masker, text: &str) -> (Option<String>, Vec<Finding>) {
+        self.scanned += text.len() as u64;
+        let mut findings = Vec::new();
+        (masker.mask(text, &mut findings), findings)
+    }
+
+    /// Looks at a text that stays as it is; gives the text for the record, if that differs.
+    pub(super) fn signed(
+        &mut self,
+        masker: &Masker,
+        text: &str,
+        channel: impl FnOnce() -> String,
+    ) -> Option<String> {
+        self.scanned += text.len() as u64;
+        let masked = masker.mask(text, &mut self.fresh);
+        self.place_passed(channel);
+        masked
+    }
+
+    /// Masks a text that may repeat another one of the same name; what is found in the same place
+    /// of it is not counted again.
+    pub(super) fn mask_again(
+        &mut self,
+        masker: &Masker,
+        text: &str,
+        channel: impl FnOnce() -> String,
+    ) -> Option<String> {
+        self.scanned += text.len() as u64;
+        let masked = masker.mask(text, &mut self.fresh);
+        self.place_again(channel);
+        masked
+    }
+
+    /// As [`value`](Self::value), for a value that may be a repeat.
+    pub(super) fn value_again(
+        &mut self,
+        masker: &Masker,
+        place: Place,
+        path: &Path<'_>,
+        (span, text): (Span, Text<'_>),
+        edits: &mut Edits,
+    ) -> Option<String> {
+        let fresh = std::mem::replace(&mut self.again, true);
+        let masked = self.value(masker, place, path, (span, text), edits);
+        self.again = fresh;
+        masked
+    }
+
     /// Masks a string value by its place; gives what is sent in its place if it has findings.
     pub(super) fn value(
         &mut self,
@@ -69,14 +122,28 @@ impl Scan {
         let text = text.decode();
         let stays = match place {
             Place::Padding | Place::Envelope | Place::Model | Place::Finish => is_name(&text),
-            Place::Blob(reason) if is_blob(&text) => {
+            Place::Blob(reason) if is_blob_of(reason, &text) => {
                 self.skip(reason, span.length());
+                true
+            }
+            Place::Reference => {
+                self.skip(UnscannedReason::Reference, span.length());
+                false
+            }
+            Place::Signature if is_blob(&text) => {
+                self.skip(UnscannedReason::Opaque, span.length());
                 true
             }
             Place::Text
             | Place::Name
             | Place::Role
             | Place::CallName
+            | Place::Count(_)
+            | Place::Elsewhere
+            | Place::Item
+            | Place::ItemKind
+            | Place::Signature
+            | Place::Signed
             | Place::ToolName
             | Place::Prompt
             | Place::Piece(_)
@@ -123,12 +190,43 @@ impl Scan {
             content_truncated: content.truncated,
             unscanned: self.unscanned.clone(),
             scanned_bytes: self.scanned,
+            passed: self.passed.clone(),
             ..learnt
         }
     }
 
     /// Files the fresh findings under their channel.
     pub(super) fn place(&mut self, channel: impl FnOnce() -> String) {
+        if self.again {
+            self.place_again(channel);
+        } else {
+            self.place_all(false, channel);
+        }
+    }
+
+    /// Files the fresh findings of a text that stays as it is.
+    pub(super) fn place_passed(&mut self, channel: impl FnOnce() -> String) {
+        for finding in &self.fresh {
+            *self.passed.entry(finding.detector).or_default() += 1;
+        }
+        self.place_all(true, channel);
+    }
+
+    /// Files those of the fresh findings that are not filed in the same place.
+    pub(super) fn place_again(&mut self, channel: impl FnOnce() -> String) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let channel = channel();
+        let filed = &self.findings;
+        self.fresh.retain(|finding| {
+            let same = |placed: &Placed| placed.finding == *finding && placed.channel == channel;
+            !filed.iter().any(same)
+        });
+        self.place_all(false, || channel);
+    }
+
+    fn place_all(&mut self, passed: bool, channel: impl FnOnce() -> String) {
         if self.fresh.is_empty() {
             return;
         }
@@ -142,6 +240,7 @@ impl Scan {
                 self.findings.push(Placed {
                     finding,
                     channel: channel.clone(),
+                    passed,
                 });
             }
         }
@@ -208,8 +307,16 @@ pub(super) fn is_name(text: &str) -> bool {
     text.len() <= MAX_NAME_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// A blob of a kind: what is not for the upstream alone is in plain base64.
+fn is_blob_of(reason: UnscannedReason, text: &str) -> bool {
+    let url_safe = |byte| matches!(byte, b'-' | b'_' | b'.');
+    let opaque = reason == UnscannedReason::Opaque;
+    let payload = text.rsplit(',').next().unwrap_or_default();
+    is_blob(text) && (opaque || !payload.bytes().any(url_safe))
+}
+
 /// Long base64, or a data URL of it.
-fn is_blob(text: &str) -> bool {
+pub(super) fn is_blob(text: &str) -> bool {
     pub(super) const MAX_TYPE_BYTES: usize = 64;
     let payload = match text.strip_prefix("data:") {
         Some(url) => match url.split_once(";base64,") {

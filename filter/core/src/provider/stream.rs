@@ -23,7 +23,9 @@
 mod choices;
 mod flow;
 mod hold;
+mod typed;
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::mask::Masker;
@@ -33,10 +35,12 @@ use super::content::Content;
 use super::scan::{Scan, looks_like_json};
 use super::{Api, ContentItem, Limits, ResponseFacts, Unreadable, Watch};
 use choices::Choices;
-use flow::Flow;
+use flow::{Flow, Said};
 use hold::{CallPlace, Dropped, Hold};
+use typed::Typed;
 
 pub(super) use choices::{Channel, push_event};
+pub(super) use typed::{Ends, Field, Form, Spot, push_named};
 
 /// The end of a stream of chats and completions.
 pub(super) const DONE_EVENT: &[u8] = b"data: [DONE]\n\n";
@@ -70,13 +74,23 @@ impl ResponseMask {
                     content: Content::new(limits),
                     max_channels: limits.max_channels,
                     facts: ResponseFacts::default(),
+                    passed_rule: None,
                     hold: Hold::new(watch, limits.max_held),
                 },
                 choices: Choices::default(),
+                typed: Typed::default(),
                 said_done: false,
             },
             state: State::Open,
         }
+    }
+
+    /// Ends the answer as [`Unreadable::Signed`] when the rule says so of the findings in texts that
+    /// may not be changed.
+    #[must_use]
+    pub fn with_passed_rule(mut self, rule: PassedRule) -> Self {
+        self.stream.shared.passed_rule = Some(rule);
+        self
     }
 
     /// Takes the next bytes of the answer; appends to `out` what may leave.
@@ -173,7 +187,7 @@ impl ResponseMask {
 
     /// Bytes of text kept back at the moment, over all channels.
     pub fn held(&self) -> usize {
-        self.stream.choices.held()
+        self.stream.choices.held() + self.stream.typed.held()
     }
 }
 
@@ -181,8 +195,12 @@ impl ResponseMask {
 struct Stream {
     shared: Shared,
     choices: Choices,
+    typed: Typed,
     said_done: bool,
 }
+
+/// Whether findings in signed texts, counted by detector, end an answer.
+pub type PassedRule = Rc<dyn Fn(&BTreeMap<&'static str, u64>) -> bool>;
 
 /// What every event of an answer needs.
 struct Shared {
@@ -192,6 +210,7 @@ struct Shared {
     content: Content,
     max_channels: usize,
     facts: ResponseFacts,
+    passed_rule: Option<PassedRule>,
     hold: Hold,
 }
 
@@ -248,7 +267,12 @@ impl Stream {
             return self.shared.block(block, None, out);
         }
         if looks_like_json(data) {
-            return self.choices.event(&mut self.shared, block, data, out);
+            let shared = &mut self.shared;
+            return if shared.api.has_types() {
+                self.typed.event(shared, block, data, out)
+            } else {
+                self.choices.event(shared, block, data, out)
+            };
         }
         let shared = &mut self.shared;
         shared.facts.unknown_events += 1;
@@ -260,17 +284,40 @@ impl Stream {
     /// Ends all texts.
     fn flush(&mut self, out: &mut Vec<u8>) {
         self.choices.flush(&mut self.shared, out);
+        self.typed.flush(&mut self.shared, out);
         self.shared.hold.end(None);
     }
 
     fn end_readably(&mut self, text: &str, dropped: &Dropped, out: &mut Vec<u8>) {
-        if !self.said_done || dropped.any {
+        if self.shared.api.has_types() {
+            self.typed.end_readably(&self.shared, text, dropped, out);
+        } else if !self.said_done || dropped.any {
             self.choices.end_readably(&self.shared, text, dropped, out);
         }
     }
 }
 
 impl Shared {
+    /// Files the fresh findings; those of a signed text as passed.
+    fn place(&mut self, signed: bool, channel: impl FnOnce() -> String) {
+        if signed {
+            self.scan.place_passed(channel);
+        } else {
+            self.scan.place(channel);
+        }
+    }
+
+    /// Whether the findings in signed texts let the answer go on.
+    fn check_signed(&self) -> Result<(), Unreadable> {
+        let Some(rule) = &self.passed_rule else {
+            return Ok(());
+        };
+        if !self.scan.passed.is_empty() && rule(&self.scan.passed) {
+            return Err(Unreadable::Signed);
+        }
+        Ok(())
+    }
+
     /// Appends a block with other data, or with its own; its other lines are masked.
     fn block(
         &mut self,

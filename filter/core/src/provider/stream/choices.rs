@@ -7,7 +7,7 @@ use crate::sse::Block;
 
 use super::super::scan::shown_key;
 use super::super::{Api, Shape, Unreadable, chat, completions};
-use super::{CallPlace, DONE_EVENT, Dropped, Flow, Shared};
+use super::{CallPlace, DONE_EVENT, Dropped, Flow, Said, Shared};
 use event::{Piece, Reader, Seen};
 
 /// A text that goes on over the events of a stream.
@@ -37,7 +37,7 @@ impl Channel {
             Shape::ToolCall => {
                 format!("choices[{choice}].delta.tool_calls[{tool}].function.arguments")
             }
-            Shape::Text => format!("choices[{choice}].text"),
+            Shape::Text | Shape::Typed => format!("choices[{choice}].text"),
         }
     }
 
@@ -46,7 +46,7 @@ impl Channel {
         match self.shape {
             Shape::ToolCall => Some((self.choice, Some(self.tool))),
             Shape::FunctionCall => Some((self.choice, None)),
-            Shape::Delta | Shape::Text => None,
+            Shape::Delta | Shape::Text | Shape::Typed => None,
         }
     }
 }
@@ -150,7 +150,10 @@ impl Choices {
         let Some(channel) = self.channels.get_mut(found) else {
             return Ok(());
         };
-        piece.changed = channel.flow.push(shared, &piece.text, &mut piece.output);
+        piece.changed =
+            channel
+                .flow
+                .push(shared, &piece.text, &mut piece.output, &mut Said::default());
         channel.piece = Some(number);
         shared.scan.place(|| channel.name());
         shared.content.add(channel.content, &piece.output);
@@ -224,7 +227,9 @@ impl Choices {
                 }
                 None => push_event(out, &channel.envelope, |out| match shared.api {
                     Api::Chat => chat::push_piece(out, channel, &rest),
-                    Api::Completions => completions::push_piece(out, channel, &rest),
+                    Api::Completions | Api::Messages | Api::Responses => {
+                        completions::push_piece(out, channel, &rest);
+                    }
                 }),
             }
         }
@@ -250,7 +255,7 @@ impl Choices {
         if self.envelope.is_empty() {
             self.envelope = match shared.api {
                 Api::Chat => chat::envelope(shared.facts.model.as_deref().unwrap_or_default()),
-                Api::Completions => completions::envelope(),
+                Api::Completions | Api::Messages | Api::Responses => completions::envelope(),
             };
         }
         for (number, choice) in open.into_iter().enumerate() {
@@ -271,7 +276,7 @@ impl Choices {
                         chat::push_end(out, choice, reason);
                     });
                 }
-                Api::Completions => {
+                Api::Completions | Api::Messages | Api::Responses => {
                     push_event(out, &self.envelope, |out| {
                         completions::push_end(out, choice);
                     });

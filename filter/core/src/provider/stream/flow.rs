@@ -15,10 +15,17 @@ pub(super) struct Flow {
 
 impl Flow {
     /// Takes the next piece; appends to `out` what may leave and says whether that differs from it.
-    pub(super) fn push(&mut self, shared: &mut Shared, piece: &Text<'_>, out: &mut String) -> bool {
+    pub(super) fn push(
+        &mut self,
+        shared: &mut Shared,
+        piece: &Text<'_>,
+        out: &mut String,
+        said: &mut Said,
+    ) -> bool {
         let carried = self.carry.is_some();
         let text = piece.decode_piece(&mut self.carry, true);
         let start = out.len();
+        said.add(&text);
         let (masker, scan) = (&shared.masker, &mut shared.scan);
         scan.scanned += text.len() as u64;
         self.mask.push(masker, &text, out, &mut scan.fresh);
@@ -44,6 +51,44 @@ impl Flow {
 
     /// Whether a piece is still to leave.
     pub(super) fn waits(&self) -> bool {
-        self.held() > 0 || self.carry.is_some()
+        self.mask.waits() || self.carry.is_some()
+    }
+}
+
+/// How much was said, and what, in short: enough to know a repeat, too little to trust one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    length: u64,
+    hash: u64,
+}
+
+impl Said {
+    /// A whole text.
+    pub(super) fn all(text: &str) -> Self {
+        let mut said = Self::default();
+        said.add(text);
+        said
+    }
+
+    /// A number that other texts hardly have.
+    pub(super) fn number(self) -> u64 {
+        self.hash
+    }
+
+    /// Adds the next piece (FNV-1a).
+    pub(super) fn add(&mut self, piece: &str) {
+        self.length += piece.len() as u64;
+        for byte in piece.bytes() {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self {
+            length: 0,
+            hash: 0xcbf2_9ce4_8422_2325,
+        }
     }
 }

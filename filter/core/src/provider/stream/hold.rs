@@ -71,6 +71,11 @@ impl Hold {
         }
     }
 
+    /// Whether what leaves waits.
+    pub(super) fn is_holding(&self) -> bool {
+        self.holding
+    }
+
     /// Holds from here on if a call that was noted may have to wait.
     pub(super) fn begin(&mut self) {
         self.holding |= self.waits();

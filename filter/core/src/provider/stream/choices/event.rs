@@ -68,7 +68,7 @@ impl Seen<'_> {
         let piece = self.pieces.get(piece)?;
         let tool = match piece.shape {
             Shape::ToolCall => self.tool(piece.position, piece.tool_position),
-            Shape::Delta | Shape::FunctionCall | Shape::Text => 0,
+            Shape::Delta | Shape::FunctionCall | Shape::Text | Shape::Typed => 0,
         };
         Some((self.choice(piece.position), tool))
     }
@@ -84,7 +84,7 @@ impl Seen<'_> {
             let tool = match self.pieces.get(number)?.shape {
                 Shape::ToolCall => Some(tool),
                 Shape::FunctionCall => None,
-                Shape::Delta | Shape::Text => return None,
+                Shape::Delta | Shape::Text | Shape::Typed => return None,
             };
             Some(((choice, tool), ""))
         });
