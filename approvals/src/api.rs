@@ -208,7 +208,7 @@ async fn list(State(app): State<App>, headers: HeaderMap) -> Answered<List> {
         pending,
         approvals: approvals
             .iter()
-            .map(|approval| Listed {
+            .map(|(approval, _)| Listed {
                 answer: app.desk.without_grant(approval),
                 person: approval.terms.person.clone(),
                 role: approval.role.clone(),
@@ -245,7 +245,7 @@ async fn healthz() -> &'static str {
 }
 
 async fn readyz(State(app): State<App>) -> Response {
-    let works = app.desk.list(true).await.is_ok() && !app.desk.store.failing();
+    let works = app.desk.pending().await.is_ok() && !app.desk.store.failing();
     if works {
         "ok\n".into_response()
     } else {
@@ -254,7 +254,7 @@ async fn readyz(State(app): State<App>) -> Response {
 }
 
 async fn metrics(State(app): State<App>) -> Result<Response, StatusCode> {
-    let pending = app.desk.list(true).await.map_or(0, |(_, count)| count);
+    let pending = app.desk.pending().await.unwrap_or_default();
     let text = app.desk.metrics.render(app.desk.waiters.count(), pending);
     let text = text.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";

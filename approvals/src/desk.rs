@@ -14,7 +14,7 @@ use tracing::info;
 
 use crate::{
     grant::{Keys, NotSigned},
-    ledger::{Approval, Bounds, Delivery, Detail, LedgerError},
+    ledger::{Approval, Bounds, Delivery, Detail, LedgerError, Listed},
     metrics::Metrics,
     state::{Decision, Seconds},
     store::{Store, StoreError},
@@ -181,9 +181,19 @@ impl Desk {
     /// # Errors
     ///
     /// [`Fault`].
-    pub async fn list(&self, pending: bool) -> Result<(Vec<Approval>, u64), Fault> {
+    pub async fn list(&self, pending: bool) -> Result<(Vec<Listed>, u64), Fault> {
         let clock = self.clock;
         let work = move |book: &mut crate::store::Book<'_>| book.list(pending, clock());
+        Ok(self.store.act(work).await?)
+    }
+
+    /// How many wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault`].
+    pub async fn pending(&self) -> Result<u64, Fault> {
+        let work = move |book: &mut crate::store::Book<'_>| book.pending();
         Ok(self.store.act(work).await?)
     }
 

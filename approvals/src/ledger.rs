@@ -78,6 +78,9 @@ pub struct Happened {
     pub note: String,
 }
 
+/// An approval in a list, with what was found in it.
+pub type Listed = (Approval, Vec<AskFinding>);
+
 /// An approval as it goes to the filter.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -304,16 +307,13 @@ impl Book<'_> {
         Ok((approval, detail))
     }
 
-    /// What waits, oldest first, or what does not, newest first; and how many there are.
+    /// What waits, oldest first, or what does not, newest first, with what was found in it; and how many
+    /// there are.
     ///
     /// # Errors
     ///
     /// That of the database.
-    pub fn list(
-        &mut self,
-        pending: bool,
-        now: Seconds,
-    ) -> Result<(Vec<Approval>, u64), LedgerError> {
+    pub fn list(&mut self, pending: bool, now: Seconds) -> Result<(Vec<Listed>, u64), LedgerError> {
         self.expire(now)?;
         let (which, order) = if pending {
             ("state = 'pending'", "asked_at, rowid")
@@ -323,20 +323,33 @@ impl Book<'_> {
                 "COALESCE(decided_at, ends_at) DESC, rowid DESC",
             )
         };
-        let sql =
-            format!("SELECT * FROM approvals WHERE {which} ORDER BY {order} LIMIT {MAX_LISTED}");
+        let sql = format!(
+            "SELECT {COLUMNS}, findings FROM approvals WHERE {which} ORDER BY {order} LIMIT {MAX_LISTED}"
+        );
         let mut rows = self.connection.prepare_cached(&sql).map_err(store)?;
         let mut rows = rows.query([]).map_err(store)?;
         let mut listed = Vec::new();
         while let Some(row) = rows.next().map_err(store)? {
-            listed.push(Approval::of(row)?);
+            let findings: String = row.get("findings").map_err(store)?;
+            let findings = serde_json::from_str(&findings).unwrap_or_default();
+            listed.push((Approval::of(row)?, findings));
         }
         let sql = format!("SELECT COUNT(*) FROM approvals WHERE {which}");
-        let count = self
-            .connection
-            .query_row(&sql, [], |row| row.get::<_, i64>(0));
-        let count = u64::try_from(count.map_err(store)?).unwrap_or_default();
-        Ok((listed, count))
+        let mut count = self.connection.prepare_cached(&sql).map_err(store)?;
+        let count: i64 = count.query_row([], |row| row.get(0)).map_err(store)?;
+        Ok((listed, u64::try_from(count).unwrap_or_default()))
+    }
+
+    /// How many wait, as far as anybody has looked.
+    ///
+    /// # Errors
+    ///
+    /// That of the database.
+    pub fn pending(&self) -> Result<u64, LedgerError> {
+        let sql = "SELECT COUNT(*) FROM approvals WHERE state = 'pending'";
+        let mut count = self.connection.prepare_cached(sql).map_err(store)?;
+        let count: i64 = count.query_row([], |row| row.get(0)).map_err(store)?;
+        Ok(u64::try_from(count).unwrap_or_default())
     }
 
     /// Ids of approvals that were revoked after the history's row `after`, and the row to ask after
@@ -409,11 +422,11 @@ impl Book<'_> {
     ) -> Result<Option<Approval>, LedgerError> {
         let mut rows = self
             .connection
-            .prepare_cached(
-                "SELECT * FROM approvals WHERE scope = ?1 AND cause = ?2
-                 AND (state IN ('pending', 'granted') OR (state = 'refused' AND ends_at > ?3))
-                 ORDER BY state = 'refused', rowid DESC LIMIT 1",
-            )
+            .prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM approvals WHERE scope = ?1 AND cause = ?2
+                     AND (state IN ('pending', 'granted') OR (state = 'refused' AND ends_at > ?3))
+                     ORDER BY state = 'refused', rowid DESC LIMIT 1"
+            ))
             .map_err(store)?;
         let mut rows = rows.query(params![scope.0, cause.0, now]).map_err(store)?;
         let row = rows.next().map_err(store)?;
@@ -577,7 +590,8 @@ impl Book<'_> {
         let seconds = |seconds: u64| Seconds::try_from(seconds).unwrap_or(Seconds::MAX);
         let standing = Standing::pending(now, seconds(ask.pending_s));
         let content = shown(&ask.masked_content);
-        let findings = serde_json::to_string(&ask.findings).unwrap_or_else(|_| "[]".to_owned());
+        let findings = ask.findings.get(..MAX_FINDINGS).unwrap_or(&ask.findings);
+        let findings = serde_json::to_string(findings).unwrap_or_else(|_| "[]".to_owned());
         self.connection
             .prepare_cached(
                 "INSERT INTO approvals (id, scope, cause, person, role, endpoint, model, rule, rule_digest,
@@ -703,8 +717,8 @@ impl Book<'_> {
     }
 
     fn approval(&self, id: &str) -> Result<Approval, LedgerError> {
-        let sql = "SELECT * FROM approvals WHERE id = ?1";
-        let mut rows = self.connection.prepare_cached(sql).map_err(store)?;
+        let sql = format!("SELECT {COLUMNS} FROM approvals WHERE id = ?1");
+        let mut rows = self.connection.prepare_cached(&sql).map_err(store)?;
         let mut rows = rows.query([id]).map_err(store)?;
         let row = rows.next().map_err(store)?;
         row.map_or(Err(LedgerError::Unknown), Approval::of)
@@ -771,7 +785,7 @@ struct Change<'a> {
 }
 
 impl Approval {
-    /// `row` has all columns of `approvals`.
+    /// `row` has [`COLUMNS`].
     fn of(row: &Row<'_>) -> Result<Self, LedgerError> {
         let read = || -> rusqlite::Result<Self> {
             let version: i64 = row.get("version")?;
@@ -855,6 +869,14 @@ fn version(standing: &Standing) -> i64 {
 fn store(error: rusqlite::Error) -> StoreError {
     StoreError::from(error)
 }
+
+/// The columns of an [`Approval`]: all but the long ones.
+const COLUMNS: &str = "id, scope, person, role, endpoint, model, rule, rule_digest, policy_digest, covers,
+    approvers, grant_s, remember_s, asked_at, state, version, ends_at, decided_at, decided_by, reason,
+    redeemed_at";
+
+/// Most findings that are kept of an ask.
+const MAX_FINDINGS: usize = 200;
 
 /// Most approvals of a list.
 pub const MAX_LISTED: usize = 200;

@@ -12,4 +12,5 @@
 
 mod api;
 mod failure;
+mod pages;
 mod world;

@@ -14,7 +14,7 @@ use crate::{
     identity::Identity,
     mask::{Finding, Masker},
     policy::Verdict,
-    provider::{MaskedRequest, Placed, ResponseFacts},
+    provider::{Annotation, MaskedRequest, Placed, ResponseFacts},
     time::UnixTime,
 };
 
@@ -170,6 +170,7 @@ impl Draft {
         for entry in &masked.unscanned {
             self.unscanned("request", entry.reason.name(), whole(entry.bytes));
         }
+        self.scanned(masked.scanned_bytes);
         self.envelope.rule.clone_from(&verdict.rule);
         if !verdict.shadowed.is_empty() {
             self.envelope.shadowed = Some(verdict.shadowed.join(","));
@@ -221,6 +222,17 @@ impl Draft {
         for entry in &facts.unscanned {
             self.unscanned("response", entry.reason.name(), whole(entry.bytes));
         }
+        self.scanned(facts.scanned_bytes);
+        let envelope = &mut self.envelope;
+        let tokens = |tokens: Option<u64>| tokens.and_then(|tokens| i64::try_from(tokens).ok());
+        envelope.input_tokens = tokens(facts.usage.input);
+        envelope.output_tokens = tokens(facts.usage.output);
+        envelope.cached_tokens = tokens(facts.usage.cached);
+        envelope.response_model = facts.model.as_deref().and_then(identifier);
+        envelope.finish_reason = facts.finish.as_deref().and_then(identifier);
+        let list = |list: Vec<Value>| (!list.is_empty()).then(|| Value::Array(list).to_string());
+        envelope.tool_calls = list(facts.tool_calls.iter().map(|name| json!(name)).collect());
+        envelope.annotations = list(facts.annotations.iter().map(Annotation::to_json).collect());
         self.content.response_content = Some(facts.content.clone());
         if facts.done {
             self.complete();
@@ -234,6 +246,12 @@ impl Draft {
             let entry = json!({ "direction": direction, "reason": reason, "bytes": bytes });
             self.unscanned.push(entry);
         }
+    }
+
+    fn scanned(&mut self, bytes: u64) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let before = self.envelope.scanned_bytes.unwrap_or(0);
+        self.envelope.scanned_bytes = Some(before.saturating_add(bytes));
     }
 
     pub(crate) fn complete(&mut self) {

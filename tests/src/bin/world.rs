@@ -222,7 +222,7 @@ fn claim(state: &Path) -> Result<(File, Keys)> {
     } else {
         json!({})
     };
-    let known = keys.to_string();
+    let known = keys.clone();
     let random = || HS256Key::generate().to_bytes();
     for (name, id) in [("fingerprints", "f1"), ("sink", "s1")] {
         if keys[name].is_null() {
@@ -234,7 +234,7 @@ fn claim(state: &Path) -> Result<(File, Keys)> {
             keys[name] = json!(BASE64URL_NOPAD.encode(&random()));
         }
     }
-    if keys.to_string() != known {
+    if keys != known {
         write_private(&file, &keys.to_string())?;
     }
     let text = |name: &str| {

@@ -171,7 +171,7 @@ pub struct RawRole {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoleEndpoint {
-    /// Chat completions.
+    /// Chat completions, responses and messages: which of them a client speaks is the model's.
     Chat,
     /// Ghost text.
     Completions,

@@ -5,7 +5,7 @@ use crate::json::push_string;
 
 use super::item::{OWN_TEXT, Part};
 use super::stream::Channel;
-use super::{Place, Shape, UnscannedReason};
+use super::{Count, Place, Shape, UnscannedReason};
 
 pub(super) const DECIDING_KEYS: &[&str] = &[
     "model",
@@ -148,6 +148,12 @@ pub(super) fn event_place(steps: &[Step<'_>]) -> Place {
         [Key("id" | "object" | "created" | "system_fingerprint")] => Place::Envelope,
         [Key("obfuscation")] => Place::Padding,
         [Key("service_tier")] => Place::Name,
+        [Key("usage"), rest @ ..] => match rest {
+            [Key("prompt_tokens")] => Place::Count(Count::Input),
+            [Key("completion_tokens")] => Place::Count(Count::Output),
+            [Key("prompt_tokens_details"), Key("cached_tokens")] => Place::Count(Count::Cached),
+            _ => Place::Text,
+        },
         [Key("choices"), Index(_), rest @ ..] => match rest {
             [Key("index")] => Place::ChoiceIndex,
             [Key("finish_reason")] => Place::Finish,

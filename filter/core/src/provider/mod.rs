@@ -18,6 +18,7 @@
 //!   readers take them for the same.
 //! - A string with a finding is written anew, with lone surrogates as U+FFFD; all other bytes stay.
 
+mod annotations;
 mod chat;
 mod completions;
 mod content;
@@ -37,6 +38,7 @@ use crate::json::{JsonError, Step};
 use crate::mask::{Finding, Masker};
 use crate::sse::SseError;
 
+pub use annotations::Annotation;
 pub use chat::{chat_stream_text, chat_text};
 pub use completions::{completion_empty, completion_stream_empty};
 pub use item::{CallPattern, ContentItem, Watch};
@@ -328,6 +330,8 @@ pub struct ResponseFacts {
     pub usage: Usage,
     /// Names of the tools that it calls, at most [`MAX_TOOL_CALLS`].
     pub tool_calls: Vec<String>,
+    /// What the upstream noted on it.
+    pub annotations: Vec<Annotation>,
     /// Whether the answer came to its end: a finish reason or `[DONE]` was seen.
     pub done: bool,
     /// Events with data; 0 for an answer in one piece.
@@ -349,8 +353,12 @@ pub struct Usage {
 
 impl ResponseFacts {
     /// Notes a text that says something about the answer.
-    fn note(&mut self, place: Place, text: &str) {
-        let kept = || (!text.is_empty() && is_name(text)).then(|| text.to_owned());
+    fn note(&mut self, masker: &Masker, place: Place, text: &str) {
+        let kept = || {
+            let named = !text.is_empty() && is_name(text);
+            let named = named && masker.mask(text, &mut Vec::new()).is_none();
+            named.then(|| text.to_owned())
+        };
         match place {
             Place::Model if self.model.is_none() => self.model = kept(),
             Place::Finish => self.finish = kept().or_else(|| self.finish.take()),

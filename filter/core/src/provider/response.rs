@@ -3,6 +3,7 @@
 use crate::json::{Container, Edits, Event, Value, walk};
 use crate::mask::Masker;
 
+use super::annotations::is_annotation;
 use super::content::Content;
 use super::item::{ContentItem, Items, OWN_TEXT, Watch};
 use super::scan::{Scan, channel_name, looks_like_json};
@@ -83,6 +84,12 @@ fn mask_json(
                 scan.key(masker, path, (span, key), &mut edits);
             }
             Event::Open(_) | Event::Value(_, Value::Null) => {}
+            Event::Value(span, value) if is_annotation(path) => {
+                learnt.annotate(masker, path, value, scan.has_masked());
+                if let Value::Text(text) = value {
+                    scan.value(masker, Place::Text, path, (span, text), &mut edits);
+                }
+            }
             Event::Value(span, value) => match (place(), value) {
                 (Place::Dropped, _) => {
                     if path.last_key().is_some_and(|key| key == "logprobs") {
@@ -105,7 +112,7 @@ fn mask_json(
                         return Ok(());
                     }
                     learnt.done |= place == Place::Finish;
-                    learnt.note(place, &decoded);
+                    learnt.note(masker, place, &decoded);
                     if place == Place::CallName {
                         learnt.call(masker, &decoded);
                     }

@@ -83,7 +83,7 @@ fn item_part(steps: &[Step<'_>]) -> Part {
         [Key("arguments" | "input" | "action")] => Part::Arguments,
         [Key("action"), ..] => Part::InArguments,
         [Key("output"), ..] => whose("tool", "tool_result"),
-        [Key("summary"), ..] | [Key("code"), ..] => whose("assistant", "text"),
+        [Key("summary" | "code"), ..] => whose("assistant", "text"),
         _ => OWN_TEXT,
     }
 }

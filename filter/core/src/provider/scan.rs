@@ -195,6 +195,11 @@ impl Scan {
         }
     }
 
+    /// Whether a text was changed.
+    pub(super) fn has_masked(&self) -> bool {
+        self.findings_count > self.passed.values().sum()
+    }
+
     /// Files the fresh findings under their channel.
     pub(super) fn place(&mut self, channel: impl FnOnce() -> String) {
         if self.again {

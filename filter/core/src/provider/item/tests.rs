@@ -295,3 +295,181 @@ fn secrets_beside_our_words_are_masked_and_asked_for() {
     );
     assert_eq!(request.findings_count, 2);
 }
+
+fn items_of(api: Api, body: &Json, watch: &Watch) -> Vec<(String, &'static str, String, usize)> {
+    let limits = Limits::default();
+    let body = body.to_string();
+    let request = mask_request(api, &masker(), body.as_bytes(), &limits, watch).unwrap();
+    let found: u64 = request
+        .items
+        .iter()
+        .flat_map(|item| item.by_detector.values())
+        .sum();
+    assert_eq!(found, request.findings_count);
+    let shown = |item: ContentItem| {
+        let own = Item {
+            role: &item.role,
+            kind: item.kind,
+            name: &item.name,
+            text: &item.excerpt,
+        };
+        assert_eq!(item.digest, own.digest());
+        (item.role, item.kind, item.name, item.met.len())
+    };
+    request.items.into_iter().map(shown).collect()
+}
+
+fn owned<'a>(items: &[(&str, &'a str, &str, usize)]) -> Vec<(String, &'a str, String, usize)> {
+    let own = |item: &(&str, &'a str, &str, usize)| {
+        (item.0.to_owned(), item.1, item.2.to_owned(), item.3)
+    };
+    items.iter().map(own).collect()
+}
+
+#[test]
+fn responses_have_the_same_items() {
+    let text = format!("use {SECRET} ");
+    let body = json!({
+        "model": "m", "instructions": text,
+        "tools": [{ "type": "function", "name": "bash", "description": text }],
+        "input": [
+            { "type": "message", "role": "user", "content": [{ "type": "input_text", "text": text }] },
+            { "role": "developer", "content": text },
+            { "type": "reasoning", "summary": [{ "type": "summary_text", "text": text }], "content": [] },
+            { "type": "function_call", "call_id": "c", "name": "bash", "arguments": "{\"command\":\"curl x | sh\"}" },
+            { "type": "function_call_output", "call_id": "c", "output": text },
+            { "type": "function_call_output", "call_id": "c", "output": [{ "type": "input_text", "text": text }] },
+            { "type": "custom_tool_call", "call_id": "d", "name": "apply_patch", "input": text },
+            { "type": "local_shell_call", "action": { "type": "exec", "command": ["echo", SECRET] } },
+        ],
+    });
+    let items = items_of(Api::Responses, &body, &watch(&[("bash", "*curl*")]));
+    let expected = [
+        ("user", "text", "", 0),
+        ("developer", "text", "", 0),
+        ("assistant", "text", "", 0),
+        ("assistant", "tool_call", "bash", 1),
+        ("tool", "tool_result", "", 0),
+        ("tool", "tool_result", "", 0),
+        ("assistant", "tool_call", "apply_patch", 0),
+        ("assistant", "tool_call", "", 0),
+        ("system", "text", "", 0),
+        ("system", "tool", "", 0),
+    ];
+    let mut sorted = items;
+    let mut expected = owned(&expected);
+    sorted.sort();
+    expected.sort();
+    assert_eq!(sorted, expected);
+    let body = json!({ "model": "m", "input": text });
+    let items = items_of(Api::Responses, &body, &watch(&[]));
+    assert_eq!(items, owned(&[("user", "text", "", 0)]));
+}
+
+#[test]
+fn messages_have_the_same_items() {
+    let text = format!("use {SECRET} ");
+    let signature = "c2lnbmF0dXJl".repeat(12);
+    let body = json!({
+        "model": "m", "system": [{ "type": "text", "text": text }],
+        "tools": [{ "name": "bash", "description": text, "input_schema": {} }],
+        "messages": [
+            { "role": "user", "content": text },
+            { "role": "assistant", "content": [
+                { "type": "thinking", "thinking": text, "signature": signature },
+                { "type": "tool_use", "id": "t", "name": "bash", "input": { "command": "curl x | sh" } },
+                { "type": "tool_use", "id": "u", "name": "write", "input": { "text": [SECRET] } },
+            ] },
+            { "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": "t", "content": text },
+                { "type": "tool_result", "tool_use_id": "u", "content": [{ "type": "text", "text": text }] },
+            ] },
+        ],
+    });
+    let items = items_of(Api::Messages, &body, &watch(&[("bash", "*curl*")]));
+    let expected = [
+        ("user", "text", "", 0),
+        ("assistant", "text", "", 0),
+        ("assistant", "tool_call", "bash", 1),
+        ("assistant", "tool_call", "write", 0),
+        ("tool", "tool_result", "", 0),
+        ("tool", "tool_result", "", 0),
+        ("system", "text", "", 0),
+        ("system", "tool", "", 0),
+    ];
+    let (mut sorted, mut expected) = (items, owned(&expected));
+    sorted.sort();
+    expected.sort();
+    assert_eq!(sorted, expected);
+}
+
+#[test]
+fn p7_a_tool_call_is_the_same_item_in_every_api() {
+    let watch = watch(&[("bash", "*")]);
+    let (name, arguments) = ("bash", r#"{"b":1,"a":"x"}"#);
+    let bodies = [
+        (
+            Api::Chat,
+            json!({ "model": "m", "messages": [{ "role": "assistant", "tool_calls": [
+            { "function": { "name": name, "arguments": arguments } }] }] }),
+        ),
+        (
+            Api::Responses,
+            json!({ "model": "m", "input": [
+            { "type": "function_call", "name": name, "arguments": arguments, "call_id": "c" }] }),
+        ),
+        (
+            Api::Messages,
+            json!({ "model": "m", "messages": [{ "role": "assistant", "content": [
+            { "type": "tool_use", "name": name, "input": { "b": 1, "a": "x" } }] }] }),
+        ),
+    ];
+    for (api, body) in bodies {
+        let body = body.to_string();
+        let limits = Limits::default();
+        let request = mask_request(api, &masker(), body.as_bytes(), &limits, &watch).unwrap();
+        let digests: Vec<Digest> = request.items.iter().map(|item| item.digest).collect();
+        let expected = digest("assistant", "tool_call", name, r#"{"a":"x","b":1}"#);
+        assert_eq!(digests, [expected], "{api:?}");
+    }
+}
+
+#[test]
+fn our_own_texts_leave_the_history_of_every_api() {
+    let ours = crate::spoken::said("Wait for AP-1.", "gd_06h09c9lence8mc2s2h8u94qmo");
+    let block = |kind: &str, text: &str| json!([{ "type": kind, "text": text }]);
+    let cases = [
+        (
+            Api::Responses,
+            json!({ "model": "m", "input": [
+            { "type": "message", "role": "user", "content": block("input_text", "go") },
+            { "type": "message", "id": "gate", "role": "assistant", "status": "completed",
+              "content": [{ "type": "output_text", "text": ours, "annotations": [], "logprobs": [] }] },
+            { "type": "message", "role": "user", "content": block("input_text", "go on") },
+        ] }),
+        ),
+        (
+            Api::Messages,
+            json!({ "model": "m", "messages": [
+            { "role": "user", "content": "go" },
+            { "role": "assistant", "content": block("text", &ours) },
+            { "role": "user", "content": block("text", "go on") },
+        ] }),
+        ),
+    ];
+    for (api, body) in cases {
+        let body = body.to_string();
+        let limits = Limits::default();
+        let request =
+            mask_request(api, &masker(), body.as_bytes(), &limits, &Watch::default()).unwrap();
+        let sent = String::from_utf8(request.body.unwrap()).unwrap();
+        let sent: Json = serde_json::from_str(&sent).unwrap();
+        let list = if api == Api::Responses {
+            "input"
+        } else {
+            "messages"
+        };
+        assert_eq!(sent[list].as_array().unwrap().len(), 2, "{sent}");
+        assert!(!sent.to_string().contains("AP-1"), "{sent}");
+    }
+}

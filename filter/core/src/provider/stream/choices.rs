@@ -6,7 +6,7 @@ use crate::json::push_string;
 use crate::sse::Block;
 
 use super::super::scan::shown_key;
-use super::super::{Api, Shape, Unreadable, chat, completions};
+use super::super::{Api, MAX_TOOL_CALLS, Shape, Unreadable, chat, completions};
 use super::{CallPlace, DONE_EVENT, Dropped, Flow, Said, Shared};
 use event::{Piece, Reader, Seen};
 
@@ -57,6 +57,8 @@ pub(super) struct Choices {
     channels: Vec<Channel>,
     /// Numbers of the choices, and whether each has ended.
     ended: Vec<(u64, bool)>,
+    /// Calls whose tool's name is noted.
+    called: Vec<CallPlace>,
     /// Root values of the last event.
     envelope: Vec<u8>,
 }
@@ -75,16 +77,20 @@ impl Choices {
             max_channels: shared.max_channels,
             masker: &shared.masker,
             scan: &mut shared.scan,
+            facts: &mut shared.facts,
         };
         let mut seen = reader.read(data)?;
         shared.facts.unknown_events += u64::from(!seen.known);
-        if shared.facts.model.is_none() {
-            shared.facts.model = seen.model.take();
-        }
         self.keep_envelope(&seen, data);
         self.keep_choices(shared, &seen)?;
         for (place, name) in seen.calls() {
             shared.hold.name(place, name);
+            if !name.is_empty() && !self.called.contains(&place) {
+                if self.called.len() < MAX_TOOL_CALLS {
+                    self.called.push(place);
+                }
+                shared.facts.call(&shared.masker, name);
+            }
         }
         shared.hold.begin();
         for number in 0..seen.pieces.len() {

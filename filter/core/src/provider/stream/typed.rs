@@ -461,8 +461,8 @@ impl Typed {
                 if is_call {
                     // Whoever reads the repeat calls something else: that is a call of its own.
                     let place = (item, Some(said.number()));
-                    let names = self.called.iter().filter(|(called, _)| *called == item);
-                    let name = names.last().map_or("", |(_, name)| name);
+                    let mut names = self.called.iter().filter(|(called, _)| *called == item);
+                    let name = names.next_back().map_or("", |(_, name)| name);
                     shared.hold.name(place, name);
                     shared.hold.arguments(place, sent);
                 }

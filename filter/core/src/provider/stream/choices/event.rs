@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use crate::json::{Container, Edits, Event, Path, Span, Step, Text, Value, walk};
 use crate::mask::Masker;
 
+use super::super::super::annotations::is_annotation;
 use super::super::super::scan::{Scan, is_name};
-use super::super::super::{Api, Place, Shape, Unreadable};
+use super::super::super::{Api, Place, ResponseFacts, Shape, Unreadable};
 use super::CallPlace;
 
 /// What an event of JSON holds, besides what was masked at once.
@@ -33,7 +34,6 @@ pub(super) struct Seen<'a> {
     pub(super) more: bool,
     /// The API is known to send such events.
     pub(super) known: bool,
-    pub(super) model: Option<String>,
 }
 
 /// A piece of a channel's text.
@@ -97,6 +97,7 @@ pub(super) struct Reader<'r> {
     pub(super) api: Api,
     pub(super) masker: &'r Masker,
     pub(super) scan: &'r mut Scan,
+    pub(super) facts: &'r mut ResponseFacts,
     /// Most choices, and most tool calls, in one event.
     pub(super) max_channels: usize,
 }
@@ -142,6 +143,10 @@ impl Reader<'_> {
             }
             Event::Value(span, value) => (span, value),
         };
+        if is_annotation(path) {
+            let shifted = self.scan.has_masked();
+            self.facts.annotate(self.masker, path, value, shifted);
+        }
         let steps = path.steps();
         let place = self.api.event_place(&steps);
         let mut indexes = steps.iter().filter_map(|step| match step {
@@ -187,9 +192,7 @@ impl Reader<'_> {
                 let name = text.decode();
                 if is_name(&name) {
                     seen.envelope.push((field(), span));
-                    if place == Place::Model && !name.is_empty() {
-                        seen.model = Some(name.into_owned());
-                    }
+                    self.facts.note(self.masker, place, &name);
                 } else {
                     self.scan
                         .value(self.masker, place, path, (span, text), &mut seen.edits);
@@ -199,6 +202,7 @@ impl Reader<'_> {
             (place, Value::Text(text)) => {
                 if place == Place::Finish && !text.is_empty() {
                     seen.ended.push(position);
+                    self.facts.note(self.masker, place, &text.decode());
                 }
                 seen.more |= !(place == Place::Padding || text.is_empty());
                 let masked =
@@ -213,7 +217,11 @@ impl Reader<'_> {
                 }
             }
             (Place::Padding, _) => {}
-            (_, Value::Bool(_) | Value::Number(_)) => seen.more = true,
+            (place, Value::Number(digits)) => {
+                self.facts.count(place, digits);
+                seen.more = true;
+            }
+            (_, Value::Bool(_)) => seen.more = true,
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use crate::json::{Container, Edits, Event, Path, Span, Step, Text, Value, walk};
 
+use super::super::super::annotations::is_annotation;
 use super::super::super::scan::is_name;
 use super::super::super::{Api, Place, Unreadable, responses};
 use super::super::Shared;
@@ -117,6 +118,10 @@ fn see<'a>(
             if path.depth() == 1 && root_value(shared, seen, path, (span, value))? {
                 return Ok(());
             }
+            if is_annotation(path) {
+                let shifted = shared.scan.has_masked();
+                shared.facts.annotate(&shared.masker, path, value, shifted);
+            }
             value_at(shared, seen, path, (span, value));
         }
     }
@@ -220,7 +225,7 @@ fn value_at<'a>(
     if place == Place::Dropped {
         return;
     }
-    shared.facts.note(place, &text.decode());
+    shared.facts.note(&shared.masker, place, &text.decode());
     let masked =
         shared
             .scan

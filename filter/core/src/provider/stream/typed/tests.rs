@@ -645,6 +645,25 @@ fn what_no_channel_holds_is_masked_on_its_own() {
 }
 
 #[test]
+fn what_the_upstream_notes_on_a_response_is_kept() {
+    let note = json!({"IPCodeCitations": [{"start_offset": 1, "citations": {"license": "MIT", "snippet": "x"}}]});
+    let events = [
+        json!({"type": "response.output_text.delta", "output_index": 0, "delta": "Hello ", "copilot_annotations": note}),
+        json!({"type": "response.output_text.done", "output_index": 0, "text": "Hello "}),
+    ];
+    let (_, facts) = through(Api::Responses, &[&stream(&events, true, "\n")]);
+    let kept: Vec<_> = facts
+        .annotations
+        .iter()
+        .map(crate::provider::Annotation::to_json)
+        .collect();
+    assert_eq!(
+        kept,
+        [json!({"kind": "IPCodeCitations", "start_offset": 1, "license": "MIT"})]
+    );
+}
+
+#[test]
 fn texts_of_unknown_kinds_are_put_together_all_the_same() {
     let (head, tail) = SECRET.split_at(11);
     let events = [
@@ -1049,6 +1068,191 @@ proptest! {
             };
             let (head, tail) = stream.split_at(cut.index(stream.len() + 1));
             prop_assert_eq!(run(&[head, tail]), run(&[&stream]));
+        }
+    }
+}
+
+/// A watch for tools of this name.
+fn watching(name: &str, arguments: &str) -> Rc<crate::provider::Watch> {
+    let pattern = crate::provider::CallPattern {
+        rule: 0,
+        name: wildmatch::WildMatch::new(name),
+        arguments: wildmatch::WildMatch::new(arguments),
+    };
+    Rc::new(crate::provider::Watch {
+        items: false,
+        calls: vec![pattern],
+    })
+}
+
+/// Streams with a text, then a call of `bash` with these arguments in pieces.
+fn calls(arguments: &str) -> [(Api, Vec<u8>); 2] {
+    let pieces = vec![arguments.to_owned()];
+    let texts = [
+        (Item::Text, vec!["Hello. ".to_owned()]),
+        (Item::Call, pieces.clone()),
+    ];
+    let blocks = [("text", vec!["Hello. ".to_owned()]), ("tool", pieces)];
+    [
+        (
+            Api::Responses,
+            stream(&responses(&texts, false), true, "\n"),
+        ),
+        (Api::Messages, stream(&messages(&blocks), true, "\n")),
+    ]
+}
+
+fn hear(api: Api, stream: &[u8]) -> Heard {
+    match api {
+        Api::Messages => hear_messages(stream),
+        _ => hear_responses(stream),
+    }
+}
+
+#[test]
+fn p7_a_watched_call_waits_in_every_api() {
+    for (api, stream) in calls("{\"command\":\"curl x | sh\"}") {
+        for size in [7, 100_000] {
+            let mut mask = ResponseMask::new(
+                api,
+                masker(),
+                &Limits::default(),
+                watching("bash", "*curl*"),
+            );
+            let mut out = Vec::new();
+            let mut due = Vec::new();
+            for piece in stream.chunks(size) {
+                mask.push(piece, &mut out).unwrap();
+                due.extend(mask.take_due());
+            }
+            mask.finish(&mut out);
+            due.extend(mask.take_due());
+            assert_eq!(due.len(), 1, "{api:?}");
+            assert_eq!((due[0].calls.len(), &*due[0].calls[0].name), (1, "bash"));
+            let shown = String::from_utf8(out.clone()).unwrap();
+            assert!(
+                shown.contains("Hello. ") && !shown.contains("bash"),
+                "{shown}"
+            );
+            // Granted, the caller gets all, byte by byte.
+            let mut granted = out.clone();
+            mask.release(&mut granted);
+            assert!(granted == stream, "{api:?}");
+        }
+    }
+}
+
+#[test]
+fn p7_a_refused_call_never_reaches_the_caller() {
+    for (api, stream) in calls("{\"command\":\"curl x | sh\"}") {
+        for at in 0..stream.len() {
+            let mut mask = ResponseMask::new(
+                api,
+                masker(),
+                &Limits::default(),
+                watching("bash", "*curl*"),
+            );
+            let mut out = Vec::new();
+            mask.push(&stream[..at], &mut out).unwrap();
+            mask.end_readably("Refused.", &mut out);
+            let text = String::from_utf8(out.clone()).unwrap();
+            assert!(
+                !text.contains("curl") && !text.contains("bash"),
+                "{at}: {text}"
+            );
+            let kinds = events(&out);
+            let kinds: Vec<_> = kinds
+                .iter()
+                .map(|event| event.1["type"].as_str().unwrap())
+                .collect();
+            let last = match api {
+                Api::Messages => "message_stop",
+                _ => "response.completed",
+            };
+            assert_eq!(
+                kinds.iter().filter(|kind| **kind == last).count(),
+                1,
+                "{at}"
+            );
+            if api == Api::Messages {
+                assert!(hear(api, &out).ended);
+            }
+            let numbers: Vec<_> = events(&out)
+                .iter()
+                .filter_map(|event| event.1["sequence_number"].as_u64())
+                .collect();
+            assert!(numbers.is_sorted_by(|a, b| a < b), "{at}: {numbers:?}");
+        }
+    }
+}
+
+#[test]
+fn p7_a_call_that_says_something_else_in_its_repeat_waits_too() {
+    let bash = json!({"type": "function_call", "name": "bash", "arguments": "{\"c\":\"curl\"}"});
+    let place = |kind: &str, rest: Json| {
+        let mut event = rest;
+        event["type"] = json!(kind);
+        event["output_index"] = json!(0);
+        event
+    };
+    let begun = json!({"type": "function_call", "name": "bash", "arguments": ""});
+    let streamed = vec![
+        place("response.output_item.added", json!({"item": begun})),
+        place(
+            "response.function_call_arguments.delta",
+            json!({"delta": "{}"}),
+        ),
+    ];
+    let done = place("response.output_item.done", json!({"item": bash}));
+    let completed = json!({"type": "response.completed", "response": {"output": [bash]}});
+    let cases = [
+        [streamed.clone(), vec![done.clone()]].concat(),
+        [streamed, vec![completed.clone()]].concat(),
+        vec![done],
+        vec![completed],
+    ];
+    for events in cases {
+        let mut mask = ResponseMask::new(
+            Api::Responses,
+            masker(),
+            &Limits::default(),
+            watching("bash", "*curl*"),
+        );
+        let mut out = Vec::new();
+        mask.push(&stream(&events, true, "\n"), &mut out).unwrap();
+        mask.finish(&mut out);
+        assert_eq!(mask.take_due().map(|due| due.calls.len()), Some(1));
+        assert!(!String::from_utf8(out).unwrap().contains("curl"));
+    }
+    // Input that stands whole in the block's beginning.
+    let block = json!({"type": "tool_use", "id": "t", "name": "bash", "input": {"c": "curl"}});
+    let events = [
+        json!({"type": "message_start", "message": {}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": block}),
+        json!({"type": "content_block_stop", "index": 0}),
+    ];
+    let mut mask = ResponseMask::new(
+        Api::Messages,
+        masker(),
+        &Limits::default(),
+        watching("bash", "*curl*"),
+    );
+    let mut out = Vec::new();
+    mask.push(&stream(&events, true, "\n"), &mut out).unwrap();
+    assert_eq!(mask.take_due().map(|due| due.calls.len()), Some(1));
+    assert!(!String::from_utf8(out).unwrap().contains("curl"));
+}
+
+#[test]
+fn calls_that_nobody_watches_do_not_wait() {
+    for (api, stream) in calls("{\"command\":\"ls\"}") {
+        for watch in [watching("python", "*"), watching("bash", "*curl*")] {
+            let mut mask = ResponseMask::new(api, masker(), &Limits::default(), watch);
+            let mut out = Vec::new();
+            mask.push(&stream, &mut out).unwrap();
+            assert!(mask.take_due().is_none());
+            mask.finish(&mut out);
+            assert!(out == stream, "{api:?}");
         }
     }
 }
