@@ -3,7 +3,7 @@ SHELL   := /bin/bash
 CACHE   ?= $(CURDIR)/.cache
 VENV    := $(CACHE)/venv
 RUST    := 1.95.0
-FUZZ_TARGETS := stream response request json sse jwt key_set config record
+FUZZ_TARGETS := stream response request approval json sse jwt key_set config record
 WASM    := target/wasm32-wasip1/wasm/filter.wasm
 export CACHE
 export ENVOY ?= $(VENV)/lib/python3.11/site-packages/envoy/_bin/envoy
@@ -47,13 +47,17 @@ unit: ## The fast tests: without Envoy, BigQuery and clients
 e2e: programs ## The tests in real Envoy
 	cargo test --locked -p e2e
 
+.PHONY: faults
+faults: $(CACHE)/rust.done $(CACHE)/venv.done ## Kills the sink and its store N times under load, counts what is lost or doubled. SEED=…
+	N=$(or $(N),50) SEED=$(or $(SEED),1) cargo test --locked -p bigquery-sink --test faults
+
 .PHONY: fuzz
 fuzz: $(CACHE)/fuzz.done ## Tries laws on input that libFuzzer makes up: TARGET=stream SECONDS=60, else all, one after another
 	@cp Cargo.lock fuzz/Cargo.lock # what is tried is what is built
 	@for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
 	  mkdir -p fuzz/corpus/$$target; \
 	  PATH=$(CACHE)/fuzz/bin:$$PATH cargo fuzz run -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
-	    -max_total_time=$(or $(SECONDS),60) -max_len=4096 -timeout=10 -print_final_stats=1 \
+	    -max_total_time=$(or $(SECONDS),60) -max_len=4096 -timeout=60 -print_final_stats=1 \
 	    -dict=fuzz/dictionaries/$$target.dict || exit; \
 	done
 

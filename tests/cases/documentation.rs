@@ -13,6 +13,7 @@ const PAGES: [&str; 7] = [
     "docs/auditor.md",
     "docs/clients.md",
     "docs/approver.md",
+    "docs/sink.md",
 ];
 
 /// An example: its page, its language, its text.
@@ -81,7 +82,9 @@ fn every_command_is_one_that_there_is() {
         for line in example.text.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             match *words.as_slice() {
-                ["make", target] => {
+                ["make", target, ref variables @ ..] => {
+                    let set = |word: &&str| word.split_once('=').is_some();
+                    assert!(variables.iter().all(set), "{}: {line}", example.page);
                     let rule = format!("\n{target}:");
                     assert!(makefile.contains(&rule), "{}: {line}", example.page);
                 }
