@@ -3,6 +3,7 @@ SHELL   := /bin/bash
 CACHE   ?= $(CURDIR)/.cache
 VENV    := $(CACHE)/venv
 RUST    := 1.95.0
+FUZZ_TARGETS := stream response request json sse jwt key_set config record
 WASM    := target/wasm32-wasip1/wasm/filter.wasm
 export CACHE
 export ENVOY ?= $(VENV)/lib/python3.11/site-packages/envoy/_bin/envoy
@@ -46,12 +47,28 @@ unit: ## The fast tests: without Envoy, BigQuery and clients
 e2e: programs ## The tests in real Envoy
 	cargo test --locked -p e2e
 
+.PHONY: fuzz
+fuzz: $(CACHE)/fuzz.done ## Tries laws on input that libFuzzer makes up: TARGET=stream SECONDS=60, else all, one after another
+	@cp Cargo.lock fuzz/Cargo.lock # what is tried is what is built
+	@for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
+	  mkdir -p fuzz/corpus/$$target; \
+	  PATH=$(CACHE)/fuzz/bin:$$PATH cargo fuzz run -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+	    -max_total_time=$(or $(SECONDS),60) -max_len=4096 -timeout=10 -print_final_stats=1 \
+	    -dict=fuzz/dictionaries/$$target.dict || exit; \
+	done
+
 .PHONY: check
 check: ## Format, lints, documentation
 	cargo fmt --all --check
+	rustfmt --check fuzz/src/lib.rs fuzz/fuzz_targets/*.rs
 	cargo clippy --workspace --exclude filter --all-targets --locked -- -D warnings
 	cargo clippy -p filter --target wasm32-wasip1 --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc -p contract -p filter-core --no-deps --locked --quiet
+
+.PHONY: bench
+bench: $(CACHE)/venv.done wasm ## What the gateway costs against bare Envoy, as target/bench/report.json; QUICK=1 for less
+	cargo build --release -p e2e --bin bench --locked
+	target/release/bench $(if $(QUICK),--quick)
 
 .PHONY: wasm
 wasm: $(CACHE)/rust.done ## Builds the filter's module and prints its size
@@ -80,6 +97,10 @@ $(CACHE)/rust.done: rust-toolchain.toml
 	rustup target add --toolchain $(RUST) wasm32-wasip1 wasm32-unknown-unknown
 	@touch $@
 
+$(CACHE)/fuzz.done: $(CACHE)/rust.done
+	cargo install cargo-fuzz --version 0.13.2 --locked --root $(CACHE)/fuzz
+	@touch $@
+
 $(CACHE)/venv.done: tests/requirements.txt
 	@mkdir -p $(CACHE)
 	python3 -m venv $(VENV)
@@ -88,6 +109,5 @@ $(CACHE)/venv.done: tests/requirements.txt
 
 $(CACHE)/clients.done: tests/clients/package-lock.json
 	@mkdir -p $(CACHE)
-	@# Not `npm ci`: it wants all platforms' packages in the lock file, which npm leaves out.
-	npm install --prefix tests/clients --no-save --no-audit --no-fund --loglevel=error
+	npm ci --prefix tests/clients --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -1,11 +1,12 @@
-//! Shapes that the filter and the sink must agree on.
+//! Shapes that the filter, the sink and the approval desk must agree on.
 //!
 //! The audit record is defined in `proto/copilotgate/v1/record.proto`; its header says how four
 //! messages make one row. This crate adds how records are chained and sealed, and which columns a
-//! row has.
+//! row has. What the filter and the approval desk say to each other stands in [`approval`].
 
 #![warn(missing_docs)]
 
+pub mod approval;
 mod chain;
 mod columns;
 mod record;

@@ -80,7 +80,10 @@ async fn models_lose_what_the_gateway_does_not_inspect() {
         .iter()
         .map(|model| model["id"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(ids, ["gpt-4.1", "gpt-5-mini", "gpt-41-copilot"]);
+    assert_eq!(
+        ids,
+        ["gpt-4.1", "gpt-5-codex", "gpt-5-mini", "gpt-41-copilot"]
+    );
 }
 
 #[tokio::test]
@@ -109,9 +112,9 @@ async fn what_is_unknown_is_refused_and_counted() {
     let world = World::start().await;
     let caller = world.caller("ana");
     for path in [
-        "/responses",
-        "/v1/messages",
-        "/embeddings",
+        "/responses/resp_1/cancel",
+        "/v1/messages/batches",
+        "/models/session",
         "/mcp",
         "/graphql",
         "/external/code/ingest",

@@ -4,12 +4,14 @@ use std::{collections::HashSet, time::Duration};
 
 use e2e::{
     bigquery::Table,
-    caller::{Answer as Got, Http, chat, ghost},
+    caller::{Answer as Got, Http, chat, ghost, messages, responses},
     envoy::{Bootstrap, Envoy, Form, Settings},
     issuer::{Algorithm, Forgery, Issuer, Mood},
     namespace,
     process::Process,
-    upstream::{Answer, Choice, Cut, End, Progress, Rule, Say, Script, Upstream},
+    upstream::{
+        Answer, Choice, Cut, End, Progress, Rule, Say, Script, ToolCall, Upstream, signature, words,
+    },
     wait,
     world::{DOMAIN, World},
 };
@@ -77,7 +79,9 @@ async fn issuer_can_be_in_any_mood() {
     let url = format!("{}/keys", issuer.url());
     issuer.set_mood(Mood::Garbage);
     assert!(
-        reqwest::get(&url)
+        http()
+            .get(&url)
+            .send()
             .await
             .unwrap()
             .json::<Value>()
@@ -85,15 +89,15 @@ async fn issuer_can_be_in_any_mood() {
             .is_err()
     );
     issuer.set_mood(Mood::Failing);
-    assert_eq!(reqwest::get(&url).await.unwrap().status(), 500);
+    assert_eq!(http().get(&url).send().await.unwrap().status(), 500);
     issuer.set_mood(Mood::Slow(Duration::from_millis(200)));
-    let slow = tokio::time::timeout(Duration::from_millis(50), reqwest::get(&url)).await;
+    let slow = tokio::time::timeout(Duration::from_millis(50), http().get(&url).send()).await;
     assert!(slow.is_err());
     issuer.set_mood(Mood::Well);
     issuer.down().await;
-    assert!(reqwest::get(&url).await.unwrap_err().is_connect());
+    assert!(http().get(&url).send().await.unwrap_err().is_connect());
     issuer.up().await.unwrap();
-    assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
+    assert_eq!(http().get(&url).send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]
@@ -107,7 +111,7 @@ async fn configuration_and_token_are_there_for_people_with_curl() {
     assert_eq!(page["issuer"], issuer.url());
     let keys = get(page["jwks_uri"].as_str().unwrap()).await;
     let url = format!("{}/token?person=bo&groups=ops,eng", issuer.url());
-    let token = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let token = http().get(url).send().await.unwrap().text().await.unwrap();
     assert_eq!(verify(&keys, &token), Ok("bo".to_owned()));
     assert_eq!(claims(&token)["groups"], json!(["ops", "eng"]));
 }
@@ -223,6 +227,112 @@ async fn choices_reasoning_and_tool_calls_are_told_apart() {
 }
 
 #[tokio::test]
+async fn every_api_says_the_same_streamed_or_whole() {
+    let upstream = Upstream::start(0).await.unwrap();
+    let arguments = r#"{"path":"a.py","content":"x = \"ü\""}"#;
+    upstream.script(Answer::choices([Choice {
+        reasoning: vec!["because ".to_owned(), "so".to_owned()],
+        tools: vec![ToolCall::new("write_file", arguments, 5)],
+        ..Choice::text(words(TEXT))
+    }]));
+    for (path, asked) in [
+        ("/responses", responses("x")),
+        ("/v1/messages", messages("x")),
+    ] {
+        let streamed = post(&upstream, path, &asked).await;
+        let mut asked = asked;
+        asked["stream"] = json!(false);
+        let whole = post(&upstream, path, &asked).await;
+        assert!(whole.events().is_empty(), "{path}");
+        for got in [&streamed, &whole] {
+            assert_eq!(got.text(), TEXT, "{path}");
+            assert!(got.reasoning().ends_with("because so"), "{path}");
+            assert!(got.body_text().contains(&signature("because so")), "{path}");
+            let calls: Vec<_> = got.tool_calls().into_values().collect();
+            assert_eq!(calls.len(), 1, "{path}");
+            assert_eq!(calls[0].0, "write_file", "{path}");
+            let given: Value = serde_json::from_str(&calls[0].1).unwrap();
+            assert_eq!(given["path"], "a.py", "{path}");
+        }
+        let body = streamed.body_text();
+        for event in streamed.events() {
+            let event: Value = serde_json::from_str(&event).unwrap();
+            let name = event["type"].as_str().unwrap();
+            assert!(body.contains(&format!("event: {name}\ndata: ")), "{path}");
+        }
+        let repeats = if path == "/responses" { 4 } else { 0 };
+        assert_eq!(streamed.repeats(), vec![TEXT; repeats], "{path}");
+    }
+    let (one, other) = (signature("because so"), signature("because of"));
+    assert_ne!(one, other);
+}
+
+#[tokio::test]
+async fn an_agent_calls_its_tool_once_a_turn() {
+    let answer = Answer::agent("bash", r#"{"command":"ls"}"#, "There is a file.");
+    let ask = |path: &str, asked: &Value| {
+        let (pieces, _) = answer.pieces(path, asked);
+        let text = String::from_utf8(pieces.concat()).unwrap();
+        let called = text.contains("command");
+        assert_ne!(called, text.contains("file."), "{path}: {text}");
+        called
+    };
+    let chat = json!([
+        {"role": "user", "content": "look"},
+        {"role": "assistant", "tool_calls": [{"id": "call_0_0"}]},
+        {"role": "tool", "tool_call_id": "call_0_0", "content": "a.py"},
+        {"role": "assistant", "content": "There is a file."},
+        {"role": "user", "content": "look again"},
+    ]);
+    let responses = json!([
+        {"role": "user", "content": [{"type": "input_text", "text": "look"}]},
+        {"type": "function_call", "call_id": "call_0_0"},
+        {"type": "function_call_output", "call_id": "call_0_0", "output": "a.py"},
+        {"role": "assistant", "content": "There is a file."},
+        {"role": "user", "content": "look again"},
+    ]);
+    let messages = json!([
+        {"role": "user", "content": "look"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_0"}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_0"}]},
+        {"role": "assistant", "content": "There is a file."},
+        {"role": "user", "content": "look again"},
+    ]);
+    for (path, field, history) in [
+        ("/chat/completions", "messages", chat),
+        ("/responses", "input", responses),
+        ("/v1/messages", "messages", messages),
+    ] {
+        let turn = |items: usize, tools: &Value| {
+            let history = &history.as_array().unwrap()[..items];
+            ask(path, &json!({field: history, "tools": tools}))
+        };
+        let tools = json!([{"name": "bash"}, {"function": {"name": "bash"}}]);
+        let calls = [1, 3, 5].map(|items| turn(items, &tools));
+        assert_eq!(calls, [true, false, true], "{path}");
+        assert!(!turn(1, &json!([])), "{path}: no such tool");
+    }
+}
+
+#[tokio::test]
+async fn vectors_and_procedures_are_answered() {
+    let upstream = Upstream::start(0).await.unwrap();
+    let asked = json!({"model": "m", "input": ["a", "b"]});
+    let vectors = post(&upstream, "/embeddings", &asked).await.json();
+    assert_eq!(vectors["data"].as_array().unwrap().len(), 2);
+    assert_eq!(vectors["data"][1]["embedding"][1], -0.25);
+    let asked = json!({"model": "m", "input": "a", "encoding_format": "base64"});
+    let vectors = post(&upstream, "/embeddings", &asked).await.json();
+    assert!(vectors["data"][0]["embedding"].is_string());
+    let call = json!({
+        "jsonrpc": "2.0", "id": 7, "method": "tools/call",
+        "params": {"name": "repeat", "arguments": {"x": "y"}},
+    });
+    let result = post(&upstream, "/mcp/readonly", &call).await.json();
+    assert_eq!(result["result"]["content"][0]["text"], r#"{"x":"y"}"#);
+}
+
+#[tokio::test]
 async fn echo_gives_back_the_last_words() {
     let upstream = Upstream::start(0).await.unwrap();
     let parts = json!({"stream": true, "messages": [
@@ -234,6 +344,9 @@ async fn echo_gives_back_the_last_words() {
         ("/chat/completions", chat(TEXT), TEXT),
         ("/chat/completions", parts, "second"),
         ("/v1/engines/m/completions", ghost("def f():"), "def f():"),
+        ("/responses", responses(TEXT), TEXT),
+        ("/responses", json!({"input": TEXT}), TEXT),
+        ("/v1/messages", messages(TEXT), TEXT),
     ] {
         assert_eq!(post(&upstream, path, &asked).await.text(), expected);
     }
@@ -251,21 +364,12 @@ async fn an_answer_can_end_badly() {
 
     upstream.script(Answer::text("one").end(End::NoAnswer));
     let url = format!("http://{}{path}", upstream.address());
-    let sent = reqwest::Client::new()
-        .post(url)
-        .json(&chat("x"))
-        .send()
-        .await;
+    let sent = http().post(url).json(&chat("x")).send().await;
     assert!(sent.is_err());
 
     upstream.script(Answer::text("one").end(End::Never));
     let url = format!("http://{}{path}", upstream.address());
-    let mut endless = reqwest::Client::new()
-        .post(url)
-        .json(&chat("x"))
-        .send()
-        .await
-        .unwrap();
+    let mut endless = http().post(url).json(&chat("x")).send().await.unwrap();
     for _ in 0..20 {
         assert!(endless.chunk().await.unwrap().is_some());
     }
@@ -322,7 +426,7 @@ async fn an_answer_can_be_a_surprise() {
 #[tokio::test]
 async fn every_request_is_recorded_as_it_came() {
     let upstream = Upstream::start(0).await.unwrap();
-    let client = reqwest::Client::builder()
+    let client = e2e::client::client()
         .http2_prior_knowledge()
         .build()
         .unwrap();
@@ -388,7 +492,7 @@ async fn script_can_be_set_with_curl() {
     let upstream = Upstream::start(0).await.unwrap();
     let url = format!("http://{}/_script", upstream.address());
     let script = json!({"otherwise": {"say": {"choices": [{"text": ["from ", "curl"]}]}, "cut": {"every": 3}}});
-    let client = reqwest::Client::new();
+    let client = http();
     let set = client.put(&url).json(&script).send().await.unwrap();
     assert_eq!(set.status(), 200);
     assert_eq!(
@@ -649,12 +753,16 @@ fn rows_become_a_table_for_people() {
     assert!(Table::default().to_string().ends_with("(no rows)\n"));
 }
 
+fn http() -> reqwest::Client {
+    e2e::client::client().build().unwrap()
+}
+
 async fn get(url: &str) -> Value {
-    reqwest::get(url).await.unwrap().json().await.unwrap()
+    http().get(url).send().await.unwrap().json().await.unwrap()
 }
 
 async fn post(upstream: &Upstream, path: &str, body: &Value) -> Got {
-    let client = reqwest::Client::builder()
+    let client = e2e::client::client()
         .redirect(reqwest::redirect::Policy::none())
         .build()
         .unwrap();

@@ -3,15 +3,16 @@
 //!
 //! Each case runs in a namespace of its own where the gateway is `https://gw.test`.
 
-use std::future::Future;
+use std::{fs, future::Future};
 
 use e2e::{
     language_server::{Editor, LanguageServer},
-    namespace,
     upstream::{Answer, Cut, Rule, Script, Seen},
-    world::{Builder, CREDENTIAL, DOMAIN, Ports, World},
+    world::{Builder, CREDENTIAL, DOMAIN, World},
 };
 use serde_json::json;
+
+use crate::matrix::{self, MASKED, MODELS, PLACEHOLDER, REFUSED, start};
 
 const MODEL: &str = "gpt-4.1";
 
@@ -128,6 +129,80 @@ fn a_denied_chat_says_why_and_is_not_tried_again() {
 }
 
 #[test]
+fn every_api_is_masked_both_ways_and_refuses_readably() {
+    inside(
+        "every_api_is_masked_both_ways_and_refuses_readably",
+        async || {
+            let builder = World::builder().configure(matrix::policy());
+            let (world, server) = at_work_as_ana(builder).await;
+            for (model, path) in MODELS {
+                an_agent_reads_a_secret(&world, &server, model, path).await;
+                the_model_writes_a_secret(&world, &server, model).await;
+                a_question_is_refused(&world, &server, model, path).await;
+            }
+            // the refusals have cost nobody their token
+            let tokens = world.upstream().requests_to("/v2/token");
+            assert_eq!(tokens.len(), 0, "the gateway answers these");
+            let status = server.status().await.unwrap();
+            assert_eq!(status["status"], "OK", "{status}");
+        },
+    );
+}
+
+async fn an_agent_reads_a_secret(world: &World, server: &LanguageServer, model: &str, path: &str) {
+    let file = server.place("secret.env");
+    fs::write(&file, format!("KEY={MASKED}\n")).unwrap();
+    let arguments = json!({"filePath": file, "offset": 1, "limit": 10}).to_string();
+    let answer = Answer::agent("read_file", &arguments, "There is a key in it.\n");
+    world.upstream().forget();
+    world.upstream().script(answer);
+    let turn = server.agent("What is in secret.env?", model).await.unwrap();
+    assert!(turn.errors.is_empty(), "{model}: {turn:?}");
+    assert_eq!(turn.reply.trim(), "There is a key in it.", "{model}");
+    let call = ("read_file".to_owned(), "completed".to_owned());
+    assert!(turn.tools.contains(&call), "{model}: {turn:?}");
+    let asked = world.upstream().requests_to(path);
+    let question = asked
+        .iter()
+        .find(|seen| seen.contains("What is in secret.env?"));
+    assert!(question.is_some(), "{model}");
+    let result = asked
+        .iter()
+        .find(|seen| seen.contains(&format!("KEY={PLACEHOLDER}")));
+    assert_credential(result.unwrap_or_else(|| panic!("{model}: {turn:?}")));
+    matrix::assert_clean(world.upstream());
+}
+
+async fn the_model_writes_a_secret(world: &World, server: &LanguageServer, model: &str) {
+    let mut parts = e2e::upstream::words(&format!("Use {MASKED} for that.\n"));
+    let middle = parts[1].split_off(11); // the secret itself, over two events
+    parts.insert(2, middle);
+    world
+        .upstream()
+        .script(Answer::parts(parts).cut(Cut::Every(5)));
+    let turn = server.chat("Which key do I use?", model).await.unwrap();
+    assert!(turn.errors.is_empty(), "{model}: {turn:?}");
+    let shown = format!("Use {PLACEHOLDER}");
+    assert!(turn.reply.starts_with(&shown), "{model}: {turn:?}");
+    assert!(
+        turn.reply.trim_end().ends_with(" for that."),
+        "{model}: {turn:?}"
+    );
+    assert!(!format!("{turn:?}").contains(MASKED), "{model}: {turn:?}");
+}
+
+async fn a_question_is_refused(world: &World, server: &LanguageServer, model: &str, path: &str) {
+    world.upstream().forget();
+    let question = format!("What is {REFUSED} for?");
+    let turn = server.chat(&question, model).await.unwrap();
+    let shown = json!(turn.errors).to_string() + &turn.reply;
+    for part in ["no_cloud_keys", "(Copilot Gate, decision gd_", "400"] {
+        assert!(shown.contains(part), "{model}: {turn:?}");
+    }
+    assert_eq!(world.upstream().requests_to(path).len(), 0, "{model}");
+}
+
+#[test]
 fn an_expired_token_is_told_to_the_person() {
     inside("an_expired_token_is_told_to_the_person", async || {
         let world = start(World::builder()).await;
@@ -167,21 +242,7 @@ fn an_error_of_upstream_is_shown_and_leaves_the_server_usable() {
 
 /// Runs a case of this file in a namespace.
 fn inside<F: Future<Output = ()>>(name: &str, case: impl FnOnce() -> F) {
-    namespace::run_case(&format!("language_server::{name}"), || {
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(case());
-    });
-}
-
-async fn start(builder: Builder) -> World {
-    let gateway = Ports {
-        gateway: 443,
-        ..Ports::default()
-    };
-    builder.ports(gateway).start().await.unwrap()
+    matrix::inside(&format!("language_server::{name}"), case);
 }
 
 async fn open_editor(world: &World, token: &str) -> LanguageServer {

@@ -7,8 +7,12 @@
     reason = "tests fail loudly"
 )]
 
+mod apis;
 mod audit;
+mod bench;
 mod configuration;
+mod copilot_cli;
+mod desk;
 mod documentation;
 mod endpoints;
 mod failure;
@@ -17,3 +21,5 @@ mod identity;
 mod language_server;
 mod masking_request;
 mod masking_stream;
+mod matrix;
+mod sdks;

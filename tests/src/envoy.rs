@@ -173,6 +173,23 @@ impl Bootstrap {
         });
     }
 
+    /// Takes TLS away from all listeners.
+    pub fn without_tls(&mut self) {
+        visit(&mut self.0["static_resources"]["listeners"], &mut |value| {
+            value.remove("transport_socket");
+        });
+    }
+
+    /// Takes the filter away, and the access logs that carry its records.
+    pub fn without_filter(&mut self) {
+        visit(&mut self.0["static_resources"]["listeners"], &mut |value| {
+            value.remove("access_log");
+            if let Some(filters) = value.get_mut("http_filters").and_then(Value::as_array_mut) {
+                filters.retain(|filter| filter["name"] != "envoy.filters.http.wasm");
+            }
+        });
+    }
+
     fn clusters(&mut self) -> &mut [Value] {
         self.0["static_resources"]["clusters"]
             .as_array_mut()

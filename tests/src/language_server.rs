@@ -67,18 +67,17 @@ const PATIENCE: Duration = Duration::from_mins(1);
 impl LanguageServer {
     /// Starts it for `editor` and waits until it is initialised.
     pub async fn start(editor: &Editor) -> Result<Self> {
-        let script =
-            clients().join("node_modules/@github/copilot-language-server/dist/language-server.js");
+        let program = clients()
+            .join("node_modules/@github/copilot-language-server-linux-x64/copilot-language-server");
         ensure!(
-            script.exists(),
+            program.exists(),
             "there is no {} (make setup)",
-            script.display()
+            program.display()
         );
         let workspace = editor.folder.join("workspace");
         fs::create_dir_all(&workspace)?;
-        let mut command = Command::new("node");
+        let mut command = Command::new(program);
         command
-            .arg(script)
             .arg("--stdio")
             .current_dir(&workspace)
             .env("HOME", &editor.folder)
@@ -137,7 +136,7 @@ impl LanguageServer {
 
     /// Opens a file with this text in the workspace.
     pub fn open(&self, name: &str, language: &str, text: &str) -> Result<()> {
-        fs::write(self.workspace.join(name), text)?;
+        fs::write(self.place(name), text)?;
         let uri = self.uri(name);
         self.notify(
             "textDocument/didOpen",
@@ -172,6 +171,15 @@ impl LanguageServer {
 
     /// Asks in the chat panel and waits until the turn is over.
     pub async fn chat(&self, text: &str, model: &str) -> Result<Turn> {
+        self.turn(text, model, "Ask").await
+    }
+
+    /// Sets an agent to work, which may use its tools unasked, and waits until it is done.
+    pub async fn agent(&self, text: &str, model: &str) -> Result<Turn> {
+        self.turn(text, model, "Agent").await
+    }
+
+    async fn turn(&self, text: &str, model: &str, mode: &str) -> Result<Turn> {
         let token = format!("turn-{}", self.ids.fetch_add(1, Ordering::SeqCst));
         let created = self.request(
             "conversation/create",
@@ -181,7 +189,7 @@ impl LanguageServer {
                 "capabilities": {"skills": [], "allSkills": false},
                 "source": "panel",
                 "model": model,
-                "chatMode": "Ask",
+                "chatMode": mode,
                 "needToolCallConfirmation": false,
                 "workspaceFolders": [{"uri": self.uri(""), "name": "workspace"}],
             }),
@@ -201,6 +209,11 @@ impl LanguageServer {
             turn.add(value);
         }
         Ok(turn)
+    }
+
+    /// The place of a file in its workspace.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.workspace.join(name)
     }
 
     /// Messages and status texts that a person saw.
@@ -266,7 +279,7 @@ impl LanguageServer {
     }
 
     fn uri(&self, name: &str) -> String {
-        format!("file://{}", self.workspace.join(name).display())
+        format!("file://{}", self.place(name).display())
     }
 }
 

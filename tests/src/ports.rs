@@ -23,6 +23,8 @@ pub const ADMIN: Port = port("Envoy's admin interface", "GATE_PORT_ADMIN", 9901)
 pub const SINK_GRPC: Port = port("the sink's access log", "GATE_PORT_SINK_GRPC", 9811);
 /// The sink's HTTP interface.
 pub const SINK_HTTP: Port = port("the sink's HTTP", "GATE_PORT_SINK_HTTP", 9812);
+/// The approval desk.
+pub const APPROVALS: Port = port("the approval desk", "GATE_PORT_APPROVALS", 9820);
 /// The OIDC issuer.
 pub const ISSUER: Port = port("the issuer", "GATE_PORT_ISSUER", 9830);
 /// The fake GitHub.
@@ -33,11 +35,12 @@ pub const BIGQUERY_REST: Port = port("BigQuery's REST", "GATE_PORT_BIGQUERY_REST
 pub const BIGQUERY_GRPC: Port = port("BigQuery's gRPC", "GATE_PORT_BIGQUERY_GRPC", 9060);
 
 /// All of them.
-pub const ALL: [Port; 8] = [
+pub const ALL: [Port; 9] = [
     GATEWAY,
     ADMIN,
     SINK_GRPC,
     SINK_HTTP,
+    APPROVALS,
     ISSUER,
     GITHUB,
     BIGQUERY_REST,

@@ -17,6 +17,7 @@ use crate::{
     bigquery::{BigQuery, DATASET, Emulator, Row, Table, VIEWS},
     caller::{Caller, Http},
     certs::Certificates,
+    desk::{self, Approver, Desk},
     envoy::{self, Bootstrap, Envoy, Form},
     issuer::{Issuer, Mood},
     ports::{free, loopback},
@@ -40,11 +41,14 @@ pub struct World {
     // dropped, and so ended, in this order
     envoy: Envoy,
     sink: Option<Sink>,
+    desk: Option<Desk>,
     emulator: Option<Emulator>,
     upstream: Upstream,
     issuer: Issuer,
     audit: Option<Audit>,
     certificates: Certificates,
+    /// How approvers' tokens end.
+    approvers: String,
     folder: PathBuf,
     _folder: Option<TempDir>,
 }
@@ -67,6 +71,7 @@ pub struct Builder {
     mood: Mood,
     settings: envoy::Settings,
     audit: AuditKind,
+    desk: bool,
     ports: Ports,
     keys: Keys,
     folder: Option<PathBuf>,
@@ -98,6 +103,8 @@ pub struct Ports {
     pub sink_grpc: u16,
     /// The sink's HTTP interface.
     pub sink_http: u16,
+    /// The approval desk.
+    pub approvals: u16,
     /// The issuer.
     pub issuer: u16,
     /// The fake GitHub.
@@ -108,7 +115,7 @@ pub struct Ports {
     pub bigquery_grpc: u16,
 }
 
-/// Secrets of filter and sink, as their variables have them.
+/// Secrets of filter, sink and desk, as their variables have them.
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// `GATE_GITHUB_TOKEN`.
@@ -117,6 +124,10 @@ pub struct Keys {
     pub fingerprints: String,
     /// `GATE_SINK_KEYS`.
     pub sink: String,
+    /// `GATE_DESK_TOKEN`.
+    pub desk: String,
+    /// How the tokens of [`desk::APPROVERS`] end.
+    pub approvers: String,
 }
 
 impl Default for Keys {
@@ -125,6 +136,8 @@ impl Default for Keys {
             credential: CREDENTIAL.to_owned(),
             fingerprints: format!("f1:{}", BASE64.encode(b"fingerprints of a test, 32 bytes")),
             sink: format!("s1:{}", BASE64.encode(b"between filter and sink 32 bytes")),
+            desk: desk::DESK_TOKEN.to_owned(),
+            approvers: desk::APPROVERS_TOKEN.to_owned(),
         }
     }
 }
@@ -159,6 +172,7 @@ impl World {
             mood: Mood::default(),
             settings: envoy::Settings::default(),
             audit: AuditKind::default(),
+            desk: false,
             ports: Ports::default(),
             keys: Keys::default(),
             folder: None,
@@ -213,6 +227,34 @@ impl World {
         drop(sink);
         self.sink = Some(Sink::start(settings, &self.folder).await?);
         Ok(())
+    }
+
+    /// The approval desk, to end it or to read its metrics.
+    ///
+    /// # Panics
+    ///
+    /// In a world without a desk.
+    pub fn desk(&mut self) -> &mut Desk {
+        self.desk.as_mut().expect("a world with a desk")
+    }
+
+    /// Starts the desk again after its end, with the same data.
+    pub async fn restart_desk(&mut self) -> Result<()> {
+        let desk = self.desk.take().context("a world without a desk")?;
+        let settings = desk.settings().clone();
+        drop(desk);
+        self.desk = Some(Desk::start(settings).await?);
+        Ok(())
+    }
+
+    /// One of [`desk::APPROVERS`].
+    ///
+    /// # Panics
+    ///
+    /// In a world without a desk.
+    pub fn approver(&self, name: &str) -> Approver {
+        let desk = self.desk.as_ref().expect("a world with a desk");
+        desk.approver(desk::token(name, &self.approvers))
     }
 
     /// The certificates.
@@ -305,6 +347,10 @@ impl World {
                 .unwrap_or_default();
             artefacts.push(("rows".to_owned(), rows.into_bytes()));
         }
+        if let Some(desk) = &self.desk {
+            let text = desk.metrics().await.unwrap_or_default();
+            artefacts.push(("desk /metrics".to_owned(), text.into_bytes()));
+        }
         artefacts
     }
 
@@ -319,6 +365,9 @@ impl World {
     /// Ends everything in the order that loses nothing.
     pub fn stop(mut self) {
         self.envoy.stop();
+        if let Some(desk) = &mut self.desk {
+            desk.process().stop();
+        }
         if let Some(sink) = &mut self.sink {
             sink.process().stop();
         }
@@ -334,6 +383,9 @@ impl Drop for World {
             eprintln!("─── Envoy's log ───\n{}", tail(&self.envoy.log()));
             if let Some(sink) = &self.sink {
                 eprintln!("─── the sink's log ───\n{}", tail(&sink.log()));
+            }
+            if let Some(desk) = &self.desk {
+                eprintln!("─── the desk's log ───\n{}", tail(&desk.log()));
             }
         }
     }
@@ -401,6 +453,13 @@ impl Builder {
         self
     }
 
+    /// With an approval desk.
+    #[must_use]
+    pub fn desk(mut self) -> Self {
+        self.desk = true;
+        self
+    }
+
     /// With a sink and an emulator of its own.
     #[must_use]
     pub fn own_emulator(mut self) -> Self {
@@ -415,7 +474,7 @@ impl Builder {
         self
     }
 
-    /// Secrets of filter and sink.
+    /// Secrets of filter, sink and desk.
     #[must_use]
     pub fn keys(mut self, keys: Keys) -> Self {
         self.keys = keys;
@@ -500,16 +559,29 @@ impl Builder {
                 views: found.views.clone(),
                 rest: found.bigquery.rest,
                 grpc,
-                deployment: configuration["deployment"]
-                    .as_str()
-                    .unwrap_or("demo")
-                    .to_owned(),
+                deployment: deployment(&configuration),
                 keys: self.keys.sink.clone(),
             };
             known.push(("bigquery_sink", settings.access_log));
             known.push(("bigquery_sink_http", settings.http));
             sink = Some(Sink::start(settings, &folder).await?);
             audit = Some(found);
+        }
+
+        let mut desk = None;
+        if self.desk {
+            (self.tell)("the approval desk");
+            let settings = desk::Settings {
+                listen: loopback(or_free(self.ports.approvals)?),
+                data: folder.join("approvals"),
+                deployment: deployment(&configuration),
+                domain: DOMAIN.to_owned(),
+                desk_token: self.keys.desk.clone(),
+                approvers: desk::approvers(&issuer.url(), &self.keys.approvers),
+                folder: folder.clone(),
+            };
+            known.push(("approvals", settings.listen));
+            desk = Some(Desk::start(settings).await?);
         }
 
         (self.tell)("Envoy with the filter");
@@ -527,6 +599,7 @@ impl Builder {
                 ("GATE_GITHUB_TOKEN", self.keys.credential),
                 ("GATE_FINGERPRINT_KEYS", self.keys.fingerprints),
                 ("GATE_SINK_KEYS", self.keys.sink),
+                ("GATE_DESK_TOKEN", self.keys.desk),
             ]
             .map(|(name, value)| (name.to_owned(), value)),
         );
@@ -536,11 +609,13 @@ impl Builder {
         Ok(World {
             envoy,
             sink,
+            desk,
             emulator,
             upstream,
             issuer,
             audit,
             certificates,
+            approvers: self.keys.approvers,
             folder,
             _folder: temporary,
         })
@@ -575,6 +650,11 @@ async fn shared_emulator() -> Result<(SocketAddr, Audit)> {
         views: format!("{VIEWS}_{world}"),
     };
     Ok((emulator.grpc(), audit))
+}
+
+fn deployment(configuration: &Value) -> String {
+    let deployment = configuration["deployment"].as_str();
+    deployment.unwrap_or("demo").to_owned()
 }
 
 fn or_free(port: u16) -> Result<u16> {

@@ -447,6 +447,14 @@ fn full_envelope() -> Envelope {
         upstream_request_id: text("u-1"),
         initiator: text("user"),
         shadowed: text("trial"),
+        annotations: text("[{\"kind\":\"CodeVulnerability\"}]"),
+        input_tokens: Some(42),
+        output_tokens: Some(7),
+        cached_tokens: Some(5),
+        response_model: text("gpt-4.1-2025"),
+        finish_reason: text("stop"),
+        scanned_bytes: Some(975),
+        tool_calls: text("[\"bash\"]"),
         ..Envelope::default()
     }
 }

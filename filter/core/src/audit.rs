@@ -14,7 +14,7 @@ use crate::{
     identity::Identity,
     mask::{Finding, Masker},
     policy::Verdict,
-    provider::{MaskedRequest, Placed, ResponseFacts},
+    provider::{Annotation, MaskedRequest, Placed, ResponseFacts},
     time::UnixTime,
 };
 
@@ -162,13 +162,15 @@ impl Draft {
         let action = match verdict.action {
             Action::Allow => "allow",
             Action::Mask => "mask",
+            Action::AskApproval => "ask_approval",
             Action::Deny => "deny",
         };
-        self.masked |= action == "mask" && masked.findings_count > 0;
+        self.masked |= action == "mask" && masked.body.is_some();
         self.add_findings(&masked.findings, masked.findings_count, "request", action);
         for entry in &masked.unscanned {
             self.unscanned("request", entry.reason.name(), whole(entry.bytes));
         }
+        self.scanned(masked.scanned_bytes);
         self.envelope.rule.clone_from(&verdict.rule);
         if !verdict.shadowed.is_empty() {
             self.envelope.shadowed = Some(verdict.shadowed.join(","));
@@ -215,11 +217,22 @@ impl Draft {
     }
 
     pub(crate) fn response_facts(&mut self, facts: &ResponseFacts) {
-        self.masked |= facts.findings_count > 0;
+        self.masked |= facts.findings_count > facts.passed.values().sum();
         self.add_findings(&facts.findings, facts.findings_count, "response", "mask");
         for entry in &facts.unscanned {
             self.unscanned("response", entry.reason.name(), whole(entry.bytes));
         }
+        self.scanned(facts.scanned_bytes);
+        let envelope = &mut self.envelope;
+        let tokens = |tokens: Option<u64>| tokens.and_then(|tokens| i64::try_from(tokens).ok());
+        envelope.input_tokens = tokens(facts.usage.input);
+        envelope.output_tokens = tokens(facts.usage.output);
+        envelope.cached_tokens = tokens(facts.usage.cached);
+        envelope.response_model = facts.model.as_deref().and_then(identifier);
+        envelope.finish_reason = facts.finish.as_deref().and_then(identifier);
+        let list = |list: Vec<Value>| (!list.is_empty()).then(|| Value::Array(list).to_string());
+        envelope.tool_calls = list(facts.tool_calls.iter().map(|name| json!(name)).collect());
+        envelope.annotations = list(facts.annotations.iter().map(Annotation::to_json).collect());
         self.content.response_content = Some(facts.content.clone());
         if facts.done {
             self.complete();
@@ -233,6 +246,12 @@ impl Draft {
             let entry = json!({ "direction": direction, "reason": reason, "bytes": bytes });
             self.unscanned.push(entry);
         }
+    }
+
+    fn scanned(&mut self, bytes: u64) {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let before = self.envelope.scanned_bytes.unwrap_or(0);
+        self.envelope.scanned_bytes = Some(before.saturating_add(bytes));
     }
 
     pub(crate) fn complete(&mut self) {
@@ -303,6 +322,7 @@ impl Draft {
         let placed = findings.into_iter().map(|finding| Placed {
             finding,
             channel: format!("header {name}"),
+            passed: false,
         });
         let placed: Vec<Placed> = placed.collect();
         self.masked = true;
@@ -324,7 +344,7 @@ impl Draft {
                 "offset": placed.finding.offset,
                 "length": placed.finding.length,
                 "fingerprint": placed.finding.fingerprint,
-                "action": action,
+                "action": if placed.passed { "pass" } else { action },
             })
         }));
     }

@@ -33,7 +33,11 @@ const REMOVED_PREFIXES: &[&str] = &["x-gate-", "x-envoy-", "x-forwarded-"];
 /// Whether a shared credential may be attached to the endpoint: a closed list.
 pub(crate) fn attached_to(endpoint: Endpoint) -> bool {
     match endpoint {
-        Endpoint::Chat | Endpoint::Completions | Endpoint::Models => true,
+        Endpoint::Chat
+        | Endpoint::Completions
+        | Endpoint::Messages
+        | Endpoint::Models
+        | Endpoint::Responses => true,
         Endpoint::Seat
         | Endpoint::Telemetry
         | Endpoint::Token
@@ -73,6 +77,8 @@ mod tests {
     fn the_credential_is_attached_to_model_endpoints_only() {
         let attached = |method, path| attached_to(Endpoint::of(method, path));
         assert!(attached("POST", "/chat/completions"));
+        assert!(attached("POST", "/responses"));
+        assert!(attached("POST", "/v1/messages"));
         assert!(attached("GET", "/models"));
         for path in [
             "/graphql",

@@ -9,8 +9,12 @@ pub enum Endpoint {
     Chat,
     /// Ghost text.
     Completions,
+    /// Anthropic's messages.
+    Messages,
     /// The list of models.
     Models,
+    /// Responses.
+    Responses,
     /// Telemetry and experiment assignments of clients.
     Telemetry,
     /// The exchange of a sign-in token for a Copilot token.
@@ -32,6 +36,8 @@ impl Endpoint {
             .is_some_and(|engine| !engine.is_empty() && !engine.contains('/'));
         match (method, path) {
             ("POST", "/chat/completions" | "/v1/chat/completions") => Self::Chat,
+            ("POST", "/responses" | "/v1/responses") => Self::Responses,
+            ("POST", "/v1/messages" | "/v1/messages/count_tokens") => Self::Messages,
             ("POST", _) if engine => Self::Completions,
             ("GET", "/models") => Self::Models,
             ("GET" | "POST", "/telemetry") => Self::Telemetry,
@@ -47,7 +53,9 @@ impl Endpoint {
         match self {
             Self::Chat => "chat",
             Self::Completions => "completions",
+            Self::Messages => "messages",
             Self::Models => "models",
+            Self::Responses => "responses",
             Self::Telemetry => "telemetry",
             Self::Token => "token",
             Self::Unknown => "unknown",
@@ -59,7 +67,7 @@ impl Endpoint {
     /// What a role must hold to use it; `None` if any role will do.
     pub fn needs(self) -> Option<RoleEndpoint> {
         match self {
-            Self::Chat => Some(RoleEndpoint::Chat),
+            Self::Chat | Self::Messages | Self::Responses => Some(RoleEndpoint::Chat),
             Self::Completions => Some(RoleEndpoint::Completions),
             _ => None,
         }
@@ -67,7 +75,7 @@ impl Endpoint {
 
     /// Paths that the gateway inspects, as `/models` lists them.
     pub fn inspected() -> &'static [&'static str] {
-        &["/chat/completions"]
+        &["/chat/completions", "/responses", "/v1/messages"]
     }
 }
 
@@ -97,7 +105,14 @@ mod tests {
             ("GET", "/copilot_internal/v2/token", Endpoint::Token),
             ("GET", "/copilot_internal/v2/nltoken", Endpoint::Unknown),
             ("GET", "/user", Endpoint::User),
-            ("POST", "/responses", Endpoint::Unknown),
+            ("POST", "/responses", Endpoint::Responses),
+            ("POST", "/v1/responses", Endpoint::Responses),
+            ("GET", "/responses", Endpoint::Unknown),
+            ("POST", "/responses/resp_1/cancel", Endpoint::Unknown),
+            ("POST", "/v1/messages", Endpoint::Messages),
+            ("POST", "/v1/messages/count_tokens", Endpoint::Messages),
+            ("POST", "/v1/messages/batches", Endpoint::Unknown),
+            ("POST", "/messages", Endpoint::Unknown),
             ("POST", "/graphql", Endpoint::Unknown),
         ];
         for (method, path, endpoint) in cases {

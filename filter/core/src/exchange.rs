@@ -14,7 +14,7 @@ use crate::{
     identity::{self, Fetch, Identity, IdentityError},
     mask::Masker,
     policy,
-    provider::{self, Api, ResponseMask},
+    provider::{self, Api, PassedRule, ResponseMask, Unreadable},
     reply::{LocalReply, Situation, reply_for, signed},
     time::UnixTime,
     worker::Worker,
@@ -25,6 +25,9 @@ pub const MAX_HELD_RESPONSE_BYTES: usize = 16 << 20;
 
 /// Largest part of a request that is held while its caller is not proven yet, in bytes.
 const MAX_UNPROVEN_BYTES: usize = 1 << 20;
+
+/// Said in place of an answer with a secret in text that must not be changed.
+const SIGNED_TEXT: &str = "The model's signed thinking holds a secret, and a rule refuses that.";
 
 /// What the host does next with the message it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,10 +210,20 @@ impl Exchange {
             return self.unavailable("state", "The gateway lost track of the request.");
         };
         let limits = worker.provider_limits();
-        let Ok(masked) = provider::mask_request(api, &masker, body, &limits) else {
-            self.draft.unscanned("request", "unreadable", body.len());
-            let text = "The request is not what this endpoint takes, so it cannot be checked.";
-            return self.reply(Situation::Unreadable, "malformed", text);
+        let masked = match provider::mask_request(api, &masker, body, &limits, &worker.config.watch)
+        {
+            Ok(masked) => masked,
+            Err(Unreadable::Elsewhere) => {
+                self.draft.unscanned("request", "elsewhere", body.len());
+                let text = "The request goes on from something that only GitHub keeps, such as \
+                            previous_response_id, so it cannot be checked; send all of it.";
+                return self.reply(Situation::Unreadable, "elsewhere", text);
+            }
+            Err(_) => {
+                self.draft.unscanned("request", "unreadable", body.len());
+                let text = "The request is not what this endpoint takes, so it cannot be checked.";
+                return self.reply(Situation::Unreadable, "malformed", text);
+            }
         };
         // Ghost text names its engine in the path, and may name a model in the body as well.
         let engine = (self.endpoint == Endpoint::Completions).then(|| self.draft.model_name());
@@ -228,7 +241,7 @@ impl Exchange {
             let text = "Your role may not use this model.";
             return self.reply(Situation::Denied, "model", text);
         }
-        let verdict = policy::decide(&worker.config.rules, &masked.by_detector);
+        let verdict = policy::decide(&worker.config.rules, &masked.by_detector, &masked.items);
         self.draft.request_findings(&masked, &verdict);
         let content = masked.body.as_deref().unwrap_or(body);
         let room = content.len().min(limits.max_content);
@@ -237,7 +250,7 @@ impl Exchange {
         } else {
             self.draft.content_missing();
         }
-        if verdict.action == Action::Deny {
+        if verdict.action >= Action::AskApproval {
             let rule = verdict.rule.unwrap_or_default();
             let text = format!(
                 "The request holds {} secret(s), and rule {rule} refuses that. \
@@ -250,8 +263,11 @@ impl Exchange {
             Ok(edits) => edits,
             Err(step) => return step,
         };
-        if verdict.action == Action::Mask && masked.body.is_some() {
-            edits.body = masked.body;
+        edits.body = match verdict.action {
+            Action::Allow => masked.unmasked,
+            Action::Mask | Action::AskApproval | Action::Deny => masked.body,
+        };
+        if edits.body.is_some() {
             edits.remove.push("content-length".into());
         }
         self.phase = Phase::Upstream {
@@ -328,7 +344,13 @@ impl Exchange {
         // What is not a stream is masked whole, whatever it says that it is.
         match (self.api(), self.masker.clone()) {
             (Some(api), Some(masker)) if stream && events && status == 200 => {
-                let mask = ResponseMask::new(api, masker, &worker.provider_limits());
+                let mask = ResponseMask::new(
+                    api,
+                    masker,
+                    &worker.provider_limits(),
+                    worker.config.watch_answers.clone(),
+                )
+                .with_passed_rule(passed_rule(worker));
                 self.phase = Phase::Streaming(Box::new(mask));
                 Step::Forward(edits)
             }
@@ -361,7 +383,8 @@ impl Exchange {
                 self.draft.response_bytes(chunk.len());
                 let mut out = Vec::with_capacity(chunk.len() + 64);
                 let recorded = mask.recorded();
-                let broken = mask.push(chunk, &mut out).is_err();
+                let pushed = mask.push(chunk, &mut out);
+                let broken = pushed.is_err();
                 let more = mask.recorded() - recorded;
                 if worker.reserve(more) {
                     self.reserved += more;
@@ -369,7 +392,11 @@ impl Exchange {
                     mask.stop_recording();
                 }
                 if broken {
-                    let text = "The rest of the answer could not be checked and was left out.";
+                    let text = if pushed == Err(Unreadable::Signed) {
+                        SIGNED_TEXT
+                    } else {
+                        "The rest of the answer could not be checked and was left out."
+                    };
                     let text = signed(text, &self.draft.decision_id());
                     mask.end_readably(&text, &mut out);
                 } else if end {
@@ -378,7 +405,9 @@ impl Exchange {
                 if broken || end {
                     self.draft.response_facts(&mask.facts());
                     self.phase = Phase::Swallowing;
-                    if broken {
+                    if pushed == Err(Unreadable::Signed) {
+                        self.draft.decided("deny", "signed");
+                    } else if broken {
                         self.draft.unscanned("response", "unreadable", chunk.len());
                         self.draft.decided("unreadable", "response");
                     }
@@ -532,7 +561,7 @@ impl Exchange {
                     Err(step) => step,
                 };
             }
-            Endpoint::Chat | Endpoint::Completions => {
+            Endpoint::Chat | Endpoint::Completions | Endpoint::Messages | Endpoint::Responses => {
                 return self.await_body(worker, headers, end);
             }
         };
@@ -636,8 +665,10 @@ impl Exchange {
                 provider::models::restrict(body, &allowed, Endpoint::inspected())
                     .map(|body| (Some(body), None))
             }
-            (_, Some(api)) if ok => provider::mask_response(api, &masker, body, &limits)
-                .map(|masked| (masked.body, Some(masked.facts))),
+            (_, Some(api)) if ok => {
+                provider::mask_response(api, &masker, body, &limits, &worker.config.watch_answers)
+                    .map(|masked| (masked.body, Some(masked.facts)))
+            }
             _ => provider::mask_plain(&masker, body, &limits)
                 .map(|masked| (masked.body, Some(masked.facts))),
         };
@@ -647,6 +678,10 @@ impl Exchange {
             return self.reply(Situation::Unreadable, "response", text);
         };
         if let Some(mut facts) = facts {
+            if !facts.passed.is_empty() && passed_rule(worker)(&facts.passed) {
+                self.draft.response_facts(&facts);
+                return self.reply(Situation::Denied, "signed", SIGNED_TEXT);
+            }
             if !self.reserve(worker, facts.content.len()) {
                 facts.content.clear();
                 facts.content_truncated = true;
@@ -695,6 +730,8 @@ impl Exchange {
         match self.endpoint {
             Endpoint::Chat => Some(Api::Chat),
             Endpoint::Completions => Some(Api::Completions),
+            Endpoint::Messages => Some(Api::Messages),
+            Endpoint::Responses => Some(Api::Responses),
             _ => None,
         }
     }
@@ -709,6 +746,12 @@ impl Exchange {
         let id = self.draft.decision_id();
         Step::Reply(reply_for(self.endpoint, situation, text, &id))
     }
+}
+
+/// Whether the rules refuse findings that cannot be masked.
+fn passed_rule(worker: &Worker) -> PassedRule {
+    let rules = worker.config.rules.clone();
+    Rc::new(move |findings| policy::decide(&rules, findings, &[]).action > Action::Mask)
 }
 
 fn forward_body(body: Vec<u8>) -> Step {

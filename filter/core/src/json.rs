@@ -16,6 +16,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::spoken;
+
 /// Most containers that may be open at once.
 pub const MAX_DEPTH: usize = 64;
 
@@ -155,6 +157,13 @@ impl<'a> Text<'a> {
             push_high(&mut out, &mut high);
         }
         Cow::Owned(out)
+    }
+
+    /// Whether the text may end with words of the gateway; cheap.
+    pub fn may_be_ours(&self) -> bool {
+        let raw = self.raw.as_bytes();
+        let tail = raw.len().saturating_sub(spoken::TAIL_BYTES);
+        spoken::may_be_ours(raw.get(tail..).unwrap_or_default())
     }
 
     /// Whether the text is empty.
@@ -624,6 +633,24 @@ impl Edits {
     /// Whether nothing is to change.
     pub fn is_empty(&self) -> bool {
         self.edits.is_empty()
+    }
+
+    /// What stands in a span of the source, with the edits in it, if they were the last ones.
+    pub fn within(&self, span: Span, source: &[u8]) -> Vec<u8> {
+        let inside = |edit: &&(Span, Range<usize>)| edit.0.start >= span.start;
+        let mut out = Vec::with_capacity(span.length());
+        let mut copied = span.start;
+        let count = self.edits.iter().rev().take_while(inside).count();
+        let first = self.edits.len() - count;
+        for (edited, text) in self.edits.get(first..).unwrap_or_default() {
+            if let Some(before) = source.get(copied..edited.start) {
+                out.extend_from_slice(before);
+                out.extend_from_slice(self.texts.get(text.clone()).unwrap_or_default());
+                copied = edited.end;
+            }
+        }
+        out.extend_from_slice(source.get(copied..span.end).unwrap_or_default());
+        out
     }
 
     /// The source with all edits. Of two that overlap, the one that starts first counts.

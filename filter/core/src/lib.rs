@@ -19,6 +19,7 @@ mod policy;
 pub mod provider;
 pub mod reply;
 pub mod secret;
+mod spoken;
 pub mod sse;
 pub mod time;
 pub mod worker;

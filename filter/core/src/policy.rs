@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    config::{Action, Mode, Role, Rule},
+    config::{Action, Condition, Mode, Role, Rule},
     endpoint::Endpoint,
     identity::Identity,
+    provider::ContentItem,
 };
 
 /// Place of the first role, in the order of the configuration, that the person's groups give.
@@ -26,7 +27,7 @@ pub(crate) fn may_use(role: &Role, endpoint: Endpoint) -> bool {
         .is_none_or(|needed| role.endpoints.contains(&needed))
 }
 
-/// What the rules say of a request's findings.
+/// What the rules say of a request, or of the calls of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     /// What happens.
@@ -35,62 +36,178 @@ pub(crate) struct Verdict {
     pub(crate) rule: Option<String>,
     /// Rules in shadow that would have demanded more.
     pub(crate) shadowed: Vec<String>,
+    /// Places of all rules that want a person asked, if that is what happens.
+    pub(crate) asking: Vec<usize>,
 }
 
-/// Decides over findings, counted by detector.
+/// Decides over findings, counted by detector, and over the tool calls among the items.
 ///
 /// The strongest action of the matching rules wins; of equal ones the first. If there is a finding
-/// that no matching rule speaks of, it is at least masking.
-pub(crate) fn decide(rules: &[Rule], findings: &BTreeMap<&str, u64>) -> Verdict {
-    let covers = |rule: &Rule, detector: &str| {
-        rule.detectors.is_empty() || rule.detectors.iter().any(|name| name == detector)
+/// that no matching rule speaks of, it is at least masking. Where people are asked, those of every
+/// rule that asks are.
+pub(crate) fn decide(
+    rules: &[Rule],
+    findings: &BTreeMap<&str, u64>,
+    items: &[ContentItem],
+) -> Verdict {
+    let matches = |place: usize, rule: &Rule| match &rule.condition {
+        Condition::Findings { at_least, .. } => {
+            let covered = findings.iter().filter(|(name, _)| covers(rule, name));
+            covered.map(|(_, count)| count).sum::<u64>() >= *at_least
+        }
+        Condition::ToolCall => items.iter().any(|item| item.met.contains(&place)),
     };
-    let matches = |rule: &&Rule| {
-        let covered = findings.iter().filter(|(name, _)| covers(rule, name));
-        covered.map(|(_, count)| count).sum::<u64>() >= rule.at_least
-    };
+    let matching: Vec<(usize, &Rule)> = rules
+        .iter()
+        .enumerate()
+        .filter(|(place, rule)| matches(*place, rule))
+        .collect();
     let enforced = || {
-        let matching = rules.iter().filter(matches);
-        matching.filter(|rule| rule.mode == Mode::Enforce)
+        let matching = matching.iter().copied();
+        matching.filter(|(_, rule)| rule.mode == Mode::Enforce)
     };
     let mut decided: Option<&Rule> = None;
-    for rule in enforced() {
+    for (_, rule) in enforced() {
         if decided.is_none_or(|best| rule.action > best.action) {
             decided = Some(rule);
         }
     }
-    let spoken_of = |detector: &&str| enforced().any(|rule| covers(rule, detector));
+    let spoken_of = |detector: &&str| enforced().any(|(_, rule)| covers(rule, detector));
     let least = if findings.keys().all(spoken_of) {
         Action::Allow
     } else {
         Action::Mask
     };
     let action = decided.map_or(least, |rule| rule.action).max(least);
-    let shadowed = rules
+    let shadowed = matching
         .iter()
-        .filter(matches)
-        .filter(|rule| rule.mode == Mode::Shadow && rule.action > action)
-        .map(|rule| rule.name.clone())
+        .filter(|(_, rule)| rule.mode == Mode::Shadow && rule.action > action)
+        .map(|(_, rule)| rule.name.clone())
+        .collect();
+    let asking = enforced()
+        .filter(|(_, rule)| action == Action::AskApproval && rule.action == action)
+        .map(|(place, _)| place)
         .collect();
     Verdict {
         action,
         rule: decided.map(|rule| rule.name.clone()),
         shadowed,
+        asking,
+    }
+}
+
+/// The items that made a rule match: its cause set.
+#[cfg_attr(not(test), expect(dead_code, reason = "until somebody can be asked"))]
+pub(crate) fn cause<'i>(
+    place: usize,
+    rule: &Rule,
+    items: &'i [ContentItem],
+) -> impl Iterator<Item = &'i ContentItem> {
+    items.iter().filter(move |item| match rule.condition {
+        Condition::Findings { .. } => item.by_detector.keys().any(|name| covers(rule, name)),
+        Condition::ToolCall => item.met.contains(&place),
+    })
+}
+
+/// Whether a rule speaks of a detector's findings.
+fn covers(rule: &Rule, detector: &str) -> bool {
+    match &rule.condition {
+        Condition::Findings { detectors, .. } => {
+            detectors.is_empty() || detectors.iter().any(|name| name == detector)
+        }
+        Condition::ToolCall => false,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use contract::approval::{Covers, Digest};
+
     use super::*;
 
     fn rule(name: &str, at_least: u64, action: Action) -> Rule {
         Rule {
             name: name.to_owned(),
-            at_least,
-            detectors: Vec::new(),
+            condition: Condition::Findings {
+                at_least,
+                detectors: Vec::new(),
+            },
             action,
             mode: Mode::Enforce,
+            approvers: String::new(),
+            covers: Covers::Content,
+            digest: Digest([0; 32]),
         }
+    }
+
+    fn only_jwts(rule: Rule) -> Rule {
+        let detectors = vec!["jwt".to_owned()];
+        Rule {
+            condition: Condition::Findings {
+                at_least: 1,
+                detectors,
+            },
+            ..rule
+        }
+    }
+
+    fn item(detectors: &[&'static str], met: &[usize]) -> ContentItem {
+        ContentItem {
+            digest: Digest([0; 32]),
+            role: String::new(),
+            kind: "text",
+            name: String::new(),
+            excerpt: String::new(),
+            by_detector: detectors.iter().map(|name| (*name, 1)).collect(),
+            met: met.to_vec(),
+        }
+    }
+
+    fn judge(rules: &[Rule], findings: &BTreeMap<&str, u64>) -> Verdict {
+        decide(rules, findings, &[])
+    }
+
+    #[test]
+    fn a_call_matches_the_rule_whose_pattern_it_meets() {
+        let call = |name, action| Rule {
+            condition: Condition::ToolCall,
+            ..rule(name, 1, action)
+        };
+        let rules = [
+            call("never", Action::Deny),
+            call("ask", Action::AskApproval),
+            rule("secrets", 1, Action::AskApproval),
+        ];
+        let none = BTreeMap::new();
+        assert_eq!(decide(&rules, &none, &[]).action, Action::Allow);
+        let asked = decide(&rules, &none, &[item(&[], &[1])]);
+        assert_eq!(
+            (asked.action, &*asked.asking),
+            (Action::AskApproval, &[1][..])
+        );
+        let both = decide(&rules, &jwts(1), &[item(&["jwt"], &[1])]);
+        assert_eq!(both.asking, [1, 2]);
+        assert_eq!(both.rule.as_deref(), Some("ask"));
+        let denied = decide(&rules, &jwts(1), &[item(&[], &[0, 1])]);
+        assert_eq!((denied.action, denied.asking.len()), (Action::Deny, 0));
+    }
+
+    #[test]
+    fn the_cause_of_a_rule_is_what_it_speaks_of() {
+        let items = [
+            item(&["jwt"], &[]),
+            item(&["github-pat"], &[3]),
+            item(&[], &[3]),
+        ];
+        let count = |place, rule: &Rule| cause(place, rule, &items).count();
+        let all = rule("all", 1, Action::AskApproval);
+        assert_eq!(count(0, &all), 2);
+        assert_eq!(count(0, &only_jwts(all.clone())), 1);
+        let call = Rule {
+            condition: Condition::ToolCall,
+            ..all
+        };
+        assert_eq!((count(3, &call), count(0, &call)), (2, 0));
     }
 
     fn jwts(count: u64) -> BTreeMap<&'static str, u64> {
@@ -115,7 +232,7 @@ mod tests {
             (100_000, Action::Deny, Some("many")),
         ];
         for (count, action, name) in cases {
-            let verdict = decide(&rules, &jwts(count));
+            let verdict = judge(&rules, &jwts(count));
             assert_eq!(verdict.action, action, "{count}");
             assert_eq!(verdict.rule.as_deref(), name, "{count}");
         }
@@ -123,18 +240,14 @@ mod tests {
 
     #[test]
     fn findings_that_no_rule_speaks_of_are_masked() {
-        assert_eq!(decide(&[], &jwts(1)).action, Action::Mask);
-        let ours = Rule {
-            detectors: vec!["jwt".into()],
-            ..rule("ours", 1, Action::Allow)
-        };
-        let rules = [ours];
-        assert_eq!(decide(&rules, &jwts(1)).action, Action::Allow);
+        assert_eq!(judge(&[], &jwts(1)).action, Action::Mask);
+        let rules = [only_jwts(rule("ours", 1, Action::Allow))];
+        assert_eq!(judge(&rules, &jwts(1)).action, Action::Allow);
         // What one rule allows is no reason to let something else pass.
         let both = BTreeMap::from([("jwt", 1), ("github-pat", 1)]);
-        assert_eq!(decide(&rules, &both).action, Action::Mask);
+        assert_eq!(judge(&rules, &both).action, Action::Mask);
         let other = BTreeMap::from([("github-pat", 1)]);
-        assert_eq!(decide(&rules, &other).action, Action::Mask);
+        assert_eq!(judge(&rules, &other).action, Action::Mask);
     }
 
     #[test]
@@ -143,22 +256,27 @@ mod tests {
             mode: Mode::Shadow,
             ..rule("no_secrets", 1, Action::Deny)
         };
-        let verdict = decide(&[shadow], &jwts(1));
+        let verdict = judge(&[shadow], &jwts(1));
         assert_eq!((verdict.action, verdict.rule), (Action::Mask, None));
         assert_eq!(verdict.shadowed, ["no_secrets"]);
     }
 
     #[test]
     fn adding_a_deny_rule_never_allows_more() {
-        let actions = [Action::Allow, Action::Mask, Action::Deny];
+        let actions = [
+            Action::Allow,
+            Action::Mask,
+            Action::AskApproval,
+            Action::Deny,
+        ];
         for first in actions {
             for second in actions {
                 let rules = [rule("a", 1, first), rule("b", 2, second)];
                 for count in 0..4 {
-                    let before = decide(&rules, &jwts(count)).action;
+                    let before = judge(&rules, &jwts(count)).action;
                     let mut more = rules.to_vec();
                     more.push(rule("c", 1, Action::Deny));
-                    assert!(decide(&more, &jwts(count)).action >= before);
+                    assert!(judge(&more, &jwts(count)).action >= before);
                 }
             }
         }

@@ -4,7 +4,8 @@
 //! policy answer; 402, 403 on model endpoints, 429 and 5xx are never decisions: clients hide the
 //! text, drop tokens or retry on them.
 
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::{endpoint::Endpoint, provider};
 
@@ -66,33 +67,44 @@ pub fn reply_for(
             let body = provider::completion_stream_empty();
             return LocalReply::new(200, "text/event-stream", body, decision_id);
         }
-        (Endpoint::Chat, _) | (_, Situation::Unreadable) => 400,
+        (Endpoint::Chat | Endpoint::Messages | Endpoint::Responses, _)
+        | (_, Situation::Unreadable) => 400,
         (_, Situation::Denied) => 403,
         (_, Situation::Unavailable) => 503,
     };
     let text = signed(message, decision_id);
     let code = situation.code();
-    let mut body = json!({
-        "type": "error",
-        "error": { "type": "invalid_request_error", "code": code, "message": text },
-        "message": text,
-    });
-    if let (Endpoint::Token, Situation::Denied, Some(body)) =
-        (endpoint, situation, body.as_object_mut())
-    {
-        let details = json!({
+    let notice = (endpoint == Endpoint::Token && situation == Situation::Denied).then(|| {
+        json!({
             "message": text,
             "title": "Copilot Gate",
             "url": "",
             "notification_id": code,
-        });
-        body.insert("error_details".to_owned(), details);
-    }
+        })
+    });
+    let body = ErrorBody {
+        error: json!({ "type": "invalid_request_error", "code": code, "message": text }),
+        error_details: notice,
+        message: text,
+        kind: "error",
+    };
     let mut reply = LocalReply::json(status, &body, decision_id);
     if status == 503 {
         reply.headers.push(("retry-after".into(), "30".into()));
     }
     reply
+}
+
+/// An error in every shape that clients look for.
+#[derive(Serialize)]
+struct ErrorBody {
+    /// First: the language server shows the body's first 160 bytes or so, and no more.
+    message: String,
+    error: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_details: Option<Value>,
+    #[serde(rename = "type")]
+    kind: &'static str,
 }
 
 /// The text as a person sees it: who says it, and under which decision it is found in the audit.
@@ -102,8 +114,9 @@ pub(crate) fn signed(message: &str, decision_id: &str) -> String {
 
 impl LocalReply {
     /// A JSON answer.
-    pub fn json(status: u16, body: &serde_json::Value, decision_id: &str) -> Self {
-        let body = body.to_string().into_bytes();
+    pub fn json(status: u16, body: &impl Serialize, decision_id: &str) -> Self {
+        // Our own values have no keys that JSON cannot write.
+        let body = serde_json::to_vec(body).unwrap_or_default();
         Self::new(status, "application/json", body, decision_id)
     }
 
@@ -128,7 +141,7 @@ mod tests {
 
     #[test]
     fn every_cell_of_the_table_has_its_status() {
-        use Endpoint::{Chat, Completions, Models, Token, Unknown};
+        use Endpoint::{Chat, Completions, Messages, Models, Responses, Token, Unknown};
         use Situation::{Denied, Unavailable, Unidentified, Unreadable};
         let cases = [
             (Completions, Unidentified, 401),
@@ -137,11 +150,15 @@ mod tests {
             (Unknown, Unidentified, 401),
             (Completions, Denied, 200),
             (Chat, Denied, 400),
+            (Messages, Denied, 400),
+            (Responses, Denied, 400),
             (Token, Denied, 403),
             (Unknown, Denied, 403),
             (Models, Denied, 403),
             (Completions, Unavailable, 200),
             (Chat, Unavailable, 400),
+            (Messages, Unavailable, 400),
+            (Responses, Unavailable, 400),
             (Token, Unavailable, 503),
             (Models, Unavailable, 503),
             (Completions, Unreadable, 200),
@@ -160,12 +177,13 @@ mod tests {
     #[test]
     fn an_error_is_readable_in_every_shape_that_clients_look_for() {
         let reply = reply_for(Endpoint::Token, Situation::Denied, "No role.", "gd_1");
-        let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        let body: Value = serde_json::from_slice(&reply.body).unwrap();
         let text = "No role. (Copilot Gate, decision gd_1)";
         assert_eq!(body["error"]["message"], text);
         assert_eq!(body["error"]["code"], "gateway_policy");
         assert_eq!(body["message"], text);
         assert_eq!(body["error_details"]["message"], text);
+        assert!(reply.body.starts_with(b"{\"message\":"));
     }
 
     #[test]

@@ -17,10 +17,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use data_encoding::BASE64;
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use e2e::{
     bigquery::BigQuery,
-    demo, namespace,
+    demo, desk, namespace,
     ports::{self, Port, loopback},
     process::INHERITED,
     sink::repository,
@@ -118,8 +118,10 @@ async fn act(command: Command) -> Result<ExitCode> {
 async fn run(upstream: Upstream) -> Result<ExitCode> {
     let state = repository().join(".run");
     let (_lock, keys) = claim(&state)?;
+    let approvers = keys.approvers.clone();
     let mut builder = World::builder()
         .own_emulator()
+        .desk()
         .folder(state.clone())
         .ports(usual_ports(ports::GATEWAY.usual)?)
         .tell(|what| println!("starting {what}"));
@@ -135,7 +137,7 @@ async fn run(upstream: Upstream) -> Result<ExitCode> {
     let Some(mut world) = started else {
         return Ok(ExitCode::SUCCESS);
     };
-    page(&mut world, upstream, &state)?;
+    page(&mut world, upstream, &state, &approvers)?;
     stop.asked().await;
     println!("\nstopping");
     world.stop();
@@ -160,6 +162,7 @@ async fn shell(command: &[String]) -> Result<ExitCode> {
     let _stop = Stop::listen()?; // Ctrl-C is for the shell
     let world = World::builder()
         .own_emulator()
+        .desk()
         .folder(state)
         .keys(keys)
         .ports(usual_ports(443)?)
@@ -214,15 +217,26 @@ fn claim(state: &Path) -> Result<(File, Keys)> {
         bail!("{} is in use: it is running already", state.display());
     }
     let file = state.join("keys.json");
-    let keys: Value = if let Ok(text) = fs::read_to_string(&file) {
+    let mut keys: Value = if let Ok(text) = fs::read_to_string(&file) {
         serde_json::from_str(&text).with_context(|| format!("cannot use {}", file.display()))?
     } else {
-        let key =
-            |name: &str| format!("{name}:{}", BASE64.encode(&HS256Key::generate().to_bytes()));
-        let keys = json!({"fingerprints": key("f1"), "sink": key("s1")});
-        write_private(&file, &keys.to_string())?;
-        keys
+        json!({})
     };
+    let known = keys.clone();
+    let random = || HS256Key::generate().to_bytes();
+    for (name, id) in [("fingerprints", "f1"), ("sink", "s1")] {
+        if keys[name].is_null() {
+            keys[name] = json!(format!("{id}:{}", BASE64.encode(&random())));
+        }
+    }
+    for name in ["desk", "approvers"] {
+        if keys[name].is_null() {
+            keys[name] = json!(BASE64URL_NOPAD.encode(&random()));
+        }
+    }
+    if keys != known {
+        write_private(&file, &keys.to_string())?;
+    }
     let text = |name: &str| {
         keys[name]
             .as_str()
@@ -232,6 +246,8 @@ fn claim(state: &Path) -> Result<(File, Keys)> {
     let keys = Keys {
         fingerprints: text("fingerprints")?,
         sink: text("sink")?,
+        desk: text("desk")?,
+        approvers: text("approvers")?,
         ..Keys::default()
     };
     Ok((lock, keys))
@@ -241,7 +257,8 @@ fn write_private(file: &Path, text: &str) -> Result<()> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let mut options = OpenOptions::new();
     let mut file = options
-        .create_new(true)
+        .create(true)
+        .truncate(true)
         .write(true)
         .mode(0o600)
         .open(file)?;
@@ -259,6 +276,7 @@ fn usual_ports(gateway: u16) -> Result<Ports> {
         admin: usual(ports::ADMIN)?,
         sink_grpc: usual(ports::SINK_GRPC)?,
         sink_http: usual(ports::SINK_HTTP)?,
+        approvals: usual(ports::APPROVALS)?,
         issuer: usual(ports::ISSUER)?,
         github: usual(ports::GITHUB)?,
         bigquery_rest: usual(ports::BIGQUERY_REST)?,
@@ -277,7 +295,9 @@ fn real_github(builder: Builder, keys: Keys) -> Result<Builder> {
         .keys(Keys { credential, ..keys }))
 }
 
-fn page(world: &mut World, upstream: Upstream, state: &Path) -> Result<()> {
+fn page(world: &mut World, upstream: Upstream, state: &Path, approvers: &str) -> Result<()> {
+    let desk = world.desk().settings().listen;
+    let approver = desk::token("bo", approvers);
     let gateway = world.gateway().port();
     let admin = world.envoy().admin();
     let http = world.sink().settings().http;
@@ -302,6 +322,7 @@ Copilot Gate is up. Ctrl-C ends it; its state is in {state}.
   GitHub     {github}
   Envoy      http://{admin}   /stats/prometheus has the filter's metrics
   sink       http://{http}   /metrics /readyz
+  approvals  http://{desk}   bo may decide, with the token {approver}
   BigQuery   http://{rest}   project {PROJECT}
 
 Ask something with a secret in it{echo}:

@@ -1,136 +1,104 @@
-//! The shapes of GitHub Copilot's answers.
+//! What GitHub Copilot is asked, and its answers around the models.
 
+use data_encoding::BASE64;
 use serde_json::{Value, json};
 
-use super::Choice;
+use super::{Choice, chat, messages, responses};
 
 /// Whether the path belongs to a model endpoint, whose answers are scripted.
 pub(super) fn is_model_endpoint(path: &str) -> bool {
     path.ends_with("/completions") || path.ends_with("/responses") || path.ends_with("/messages")
 }
 
-/// What a person wrote last: the last user message's text, or the prompt.
-pub(super) fn last_words(asked: &Value) -> String {
-    if let Some(prompt) = asked["prompt"].as_str() {
-        return prompt.to_owned();
-    }
-    let messages = asked["messages"].as_array().map_or(&[][..], Vec::as_slice);
-    let content = messages
-        .iter()
-        .rev()
-        .find(|message| message["role"] == "user")
-        .map_or(&Value::Null, |message| &message["content"]);
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts
-            .iter()
-            .filter_map(|part| part["text"].as_str())
-            .collect(),
-        _ => String::new(),
-    }
+/// Whether each event of the path's streams is named, by its `type`; these end without `[DONE]`.
+pub(super) fn names_events(path: &str) -> bool {
+    path.ends_with("/responses") || path.ends_with("/messages")
 }
 
-/// The events of a streamed answer, without `[DONE]`. The choices take turns.
+/// The events of a streamed answer, without `[DONE]`. Where an API knows one choice, the others
+/// are left out.
 pub(super) fn events(path: &str, asked: &Value, choices: &[Choice]) -> Vec<Value> {
-    if path.contains("/engines/") {
-        return in_turns(choices, |index, choice| {
-            let event = |text: &str, finish: Value| {
-                completion(
-                    &json!([{"index": index, "text": text, "finish_reason": finish, "p": "aaaa"}]),
-                )
-            };
-            let mut events: Vec<Value> = choice
-                .text
-                .iter()
-                .map(|text| event(text, Value::Null))
-                .collect();
-            events.push(event("", json!(finish(choice))));
-            events
-        });
+    let first = choices.first().cloned().unwrap_or_default();
+    if path.ends_with("/responses") {
+        responses::events(asked, &first)
+    } else if path.ends_with("/messages") {
+        messages::events(asked, &first)
+    } else {
+        chat::events(path, asked, choices)
     }
-    let filtered = json!({"hate": {"filtered": false, "severity": "safe"}});
-    let mut events = vec![json!({
-        "choices": [], "created": 0, "id": "",
-        "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": filtered}],
-    })];
-    events.extend(in_turns(choices, |index, choice| {
-        let event = |delta: Value, finish: Value| {
-            json!({
-                "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1,
-                "model": asked["model"],
-                "choices": [{"index": index, "delta": delta, "finish_reason": finish}],
-            })
-        };
-        let mut events = Vec::new();
-        for text in &choice.reasoning {
-            events.push(event(
-                json!({"role": "assistant", "reasoning_text": text}),
-                Value::Null,
-            ));
-        }
-        for text in &choice.text {
-            events.push(event(
-                json!({"role": "assistant", "content": text}),
-                Value::Null,
-            ));
-        }
-        for (number, tool) in choice.tools.iter().enumerate() {
-            let id = format!("call_{index}_{number}");
-            let head = json!({
-                "index": number, "id": id, "type": "function",
-                "function": {"name": tool.name, "arguments": ""},
-            });
-            events.push(event(
-                json!({"role": "assistant", "content": null, "tool_calls": [head]}),
-                Value::Null,
-            ));
-            for part in &tool.arguments {
-                let call = json!({"index": number, "function": {"arguments": part}});
-                events.push(event(json!({"tool_calls": [call]}), Value::Null));
-            }
-        }
-        events.push(event(json!({"content": null}), json!(finish(choice))));
-        events
-    }));
-    if let Some(last) = events.last_mut() {
-        last["usage"] = usage();
-    }
-    events
 }
 
 /// An answer that is not streamed.
 pub(super) fn whole(path: &str, asked: &Value, choices: &[Choice]) -> Value {
-    if path.contains("/engines/") {
-        let choices = choices.iter().enumerate().map(|(index, choice)| {
-            json!({"index": index, "text": choice.text.concat(), "finish_reason": finish(choice)})
-        });
-        return completion(&choices.collect());
+    let first = choices.first().cloned().unwrap_or_default();
+    if path.ends_with("/responses") {
+        responses::whole(asked, &first)
+    } else if path.ends_with("/messages") {
+        messages::whole(asked, &first)
+    } else {
+        chat::whole(path, asked, choices)
     }
-    let choices = choices.iter().enumerate().map(|(index, choice)| {
-        let mut message = json!({"role": "assistant", "content": choice.text.concat()});
-        if !choice.reasoning.is_empty() {
-            message["reasoning_text"] = json!(choice.reasoning.concat());
+}
+
+/// What a person wrote last: the last text of a user, or the prompt.
+pub(super) fn last_words(asked: &Value) -> String {
+    for field in ["prompt", "input"] {
+        if let Some(text) = asked[field].as_str() {
+            return text.to_owned();
         }
-        if !choice.tools.is_empty() {
-            let calls = choice.tools.iter().enumerate().map(|(number, tool)| {
-                json!({
-                    "id": format!("call_{index}_{number}"), "type": "function",
-                    "function": {"name": tool.name, "arguments": tool.arguments.concat()},
-                })
-            });
-            message["tool_calls"] = calls.collect();
+    }
+    let text = |item: &Value| match &item["content"] {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            let texts = parts.iter().filter_map(|part| part["text"].as_str());
+            texts.collect()
         }
-        json!({"index": index, "message": message, "finish_reason": finish(choice)})
-    });
-    json!({
-        "id": "chatcmpl-1", "object": "chat.completion", "created": 1,
-        "model": asked["model"], "choices": choices.collect::<Value>(), "usage": usage(),
-    })
+        _ => String::new(),
+    };
+    items(asked)
+        .iter()
+        .rev()
+        .filter(|item| item["role"] == "user")
+        .map(text)
+        .find(|text| !text.is_empty())
+        .unwrap_or_default()
+}
+
+/// Whether the asker offers a tool of that name.
+pub(super) fn offers(asked: &Value, tool: &str) -> bool {
+    let tools = asked["tools"].as_array().map_or(&[][..], Vec::as_slice);
+    tools
+        .iter()
+        .any(|offer| offer["name"] == tool || offer["function"]["name"] == tool)
+}
+
+/// Whether the history ends with results of the model's tool calls.
+pub(super) fn brings_results(asked: &Value) -> bool {
+    let result = |item: &Value| {
+        let part = |part: &Value| part["type"] == "tool_result";
+        item["role"] == "tool"
+            || item["type"] == "function_call_output"
+            || item["content"]
+                .as_array()
+                .is_some_and(|parts| parts.iter().any(part))
+    };
+    let models = |item: &Value| item["role"] == "assistant" || item["type"] == "function_call";
+    let items = items(asked);
+    let behind = items.iter().rposition(models).map_or(0, |last| last + 1);
+    items[behind..].iter().any(result)
+}
+
+/// The history: `messages`, or `input` where it is a list.
+fn items(asked: &Value) -> &[Value] {
+    let list = |field: &str| asked[field].as_array().map(Vec::as_slice);
+    list("messages")
+        .or_else(|| list("input"))
+        .unwrap_or_default()
 }
 
 /// The endpoints that a script does not change. `domain` is the host, without scheme, that token
 /// and user answers point to; empty for none.
-pub(super) fn fixed(method: &str, path: &str, domain: &str) -> Option<Value> {
+pub(super) fn fixed(method: &str, path: &str, asked: &Value, domain: &str) -> Option<Value> {
     let endpoints = if domain.is_empty() {
         Value::Null
     } else {
@@ -179,8 +147,51 @@ pub(super) fn fixed(method: &str, path: &str, domain: &str) -> Option<Value> {
         }),
         ("POST", "/telemetry") => json!({"itemsReceived": 1, "itemsAccepted": 1, "errors": []}),
         ("GET", "/agents") => json!({"agents": []}),
+        ("POST", "/embeddings" | "/v1/embeddings") => embeddings(asked),
+        ("POST", "/mcp" | "/mcp/readonly") => remote_procedure(asked),
         _ => return None,
     })
+}
+
+/// A vector for each input, as numbers or, if asked so, as base64 of their bytes.
+fn embeddings(asked: &Value) -> Value {
+    let inputs = match &asked["input"] {
+        Value::Array(inputs) => inputs.len(),
+        _ => 1,
+    };
+    let vector = [0.5_f32, -0.25, 0.125, 1.0];
+    let bytes: Vec<u8> = vector.iter().flat_map(|part| part.to_le_bytes()).collect();
+    let vector = match asked["encoding_format"].as_str() {
+        Some("base64") => json!(BASE64.encode(&bytes)),
+        _ => json!(vector),
+    };
+    let data = (0..inputs)
+        .map(|index| json!({"object": "embedding", "index": index, "embedding": vector}));
+    json!({
+        "object": "list", "model": asked["model"], "data": data.collect::<Value>(),
+        "usage": {"prompt_tokens": 3, "total_tokens": 3},
+    })
+}
+
+/// MCP: one tool, which gives its arguments back as text.
+fn remote_procedure(asked: &Value) -> Value {
+    let result = match asked["method"].as_str() {
+        Some("initialize") => json!({
+            "protocolVersion": asked["params"]["protocolVersion"],
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "fake", "version": "1"},
+        }),
+        Some("tools/list") => json!({"tools": [{
+            "name": "repeat", "description": "Gives its arguments back",
+            "inputSchema": {"type": "object"},
+        }]}),
+        Some("tools/call") => json!({
+            "content": [{"type": "text", "text": asked["params"]["arguments"].to_string()}],
+            "isError": false,
+        }),
+        _ => json!({}),
+    };
+    json!({"jsonrpc": "2.0", "id": asked["id"], "result": result})
 }
 
 fn models() -> Value {
@@ -206,14 +217,15 @@ fn models() -> Value {
         }
         model
     };
+    let (chat, responses, messages) = ("/chat/completions", "/responses", "/v1/messages");
     json!([
-        model("gpt-4.1", "chat", json!(["/chat/completions"])),
-        model("gpt-4o-mini", "chat", json!(["/chat/completions"])),
-        model(
-            "gpt-5.3-codex",
-            "chat",
-            json!(["/responses", "ws:/responses"])
-        ),
+        model("gpt-4.1", "chat", json!([chat])),
+        model("gpt-4o-mini", "chat", json!([chat])),
+        model("gpt-5-mini", "chat", json!([chat, responses])),
+        model("gpt-5.4", "chat", json!([responses])),
+        model("gpt-5.3-codex", "chat", json!([responses, "ws:/responses"])),
+        model("claude-sonnet-4.6", "chat", json!([chat, messages])),
+        model("claude-haiku-4.5", "chat", json!([chat, messages])),
         model("gpt-41-copilot", "completion", Value::Null),
         model("text-embedding-3-small", "embeddings", Value::Null),
     ])
@@ -224,40 +236,4 @@ fn quota(name: &str) -> Value {
         "entitlement": 1000, "remaining": 990, "quota_remaining": 990, "percent_remaining": 99,
         "unlimited": true, "overage_count": 0, "overage_permitted": false, "quota_id": name,
     })
-}
-
-fn completion(choices: &Value) -> Value {
-    json!({
-        "id": "cmpl-1", "object": "text_completion", "created": 1, "model": "gpt-41-copilot",
-        "choices": choices,
-    })
-}
-
-fn usage() -> Value {
-    json!({"prompt_tokens": 42, "completion_tokens": 7, "total_tokens": 49})
-}
-
-fn finish(choice: &Choice) -> &str {
-    match &choice.finish {
-        Some(reason) => reason,
-        None if choice.tools.is_empty() => "stop",
-        None => "tool_calls",
-    }
-}
-
-/// The events of each choice, one of each in turn.
-fn in_turns(choices: &[Choice], events: impl Fn(usize, &Choice) -> Vec<Value>) -> Vec<Value> {
-    let mut queues: Vec<_> = choices
-        .iter()
-        .enumerate()
-        .map(|(index, choice)| events(index, choice).into_iter())
-        .collect();
-    let mut all = Vec::new();
-    loop {
-        let before = all.len();
-        all.extend(queues.iter_mut().filter_map(Iterator::next));
-        if all.len() == before {
-            return all;
-        }
-    }
 }

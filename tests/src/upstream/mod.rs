@@ -1,11 +1,14 @@
 //! The fake GitHub: answers as scripted, records everything it is asked.
 //!
-//! Over plain HTTP/1.1 and h2c it serves the model endpoints (`/chat/completions`,
-//! `/v1/engines/{engine}/completions`) by [`Script`], and fixed answers for `/models`, `/user`,
-//! `/copilot_internal/*` and `/telemetry`. `PUT /_script` with a script in JSON changes what it
+//! Over plain HTTP/1.1 and h2c it serves the model endpoints (`/chat/completions`, `/responses`,
+//! `/v1/messages`, `/v1/engines/{engine}/completions`) by [`Script`], and fixed answers for
+//! `/models`, `/embeddings`, `/mcp`, `/user`, `/copilot_internal/*` and `/telemetry`. `PUT /_script` with a script in JSON changes what it
 //! says, `GET /_requests` shows what it was asked.
 
+mod chat;
 mod github;
+mod messages;
+mod responses;
 mod script;
 
 use std::{
@@ -24,7 +27,7 @@ use http_body_util::BodyExt;
 use hyper::{HeaderMap, Request, Response, Version, body::Incoming};
 use serde_json::{Value, json};
 
-pub use script::{Answer, Choice, Cut, End, Rule, Say, Script, ToolCall, words};
+pub use script::{Answer, Choice, Cut, End, Rule, Say, Script, ToolCall, signature, words};
 
 use crate::server::{Answered, Server, json as json_answer, whole};
 
@@ -268,7 +271,7 @@ async fn handle(state: Arc<State>, request: Request<Incoming>, peer: SocketAddr)
     }
     *progress.lock().unwrap() = Progress::Finished;
     let domain = state.github.lock().unwrap().clone();
-    Ok(match github::fixed(&method, &path, &domain) {
+    Ok(match github::fixed(&method, &path, &asked, &domain) {
         Some(value) => json_answer(200, &value),
         None => json_answer(404, &json!({"message": "Not Found", "status": "404"})),
     })

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
+    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Write},
     pin::pin,
     sync::{Arc, Mutex},
@@ -10,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 use flate2::{Compression, write::GzEncoder};
 use futures::{
     future::{Either, select},
@@ -78,6 +80,9 @@ pub struct Answer {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Say {
+    /// As an agent: the model calls the tool if it is offered, and says the rest when it has the
+    /// result (or no such tool).
+    Agent(ToolCall, Choice),
     /// An answer of the model.
     Choices(Vec<Choice>),
     /// The last user message, or the prompt, back word by word.
@@ -200,17 +205,16 @@ impl Answer {
 
     /// The model calls a tool; its arguments come `fragment` characters at a time.
     pub fn tool(name: &str, arguments: &str, fragment: usize) -> Self {
-        let characters: Vec<char> = arguments.chars().collect();
-        Self::choices([Choice {
-            tools: vec![ToolCall {
-                name: name.to_owned(),
-                arguments: characters
-                    .chunks(fragment.max(1))
-                    .map(|part| part.iter().collect())
-                    .collect(),
-            }],
-            ..Choice::default()
-        }])
+        Self::choices([Choice::call(ToolCall::new(name, arguments, fragment))])
+    }
+
+    /// The model calls a tool that it is offered and, once it has the result, says `text`.
+    pub fn agent(name: &str, arguments: &str, text: &str) -> Self {
+        let call = ToolCall::new(name, arguments, 12);
+        Self {
+            say: Say::Agent(call, Choice::text(words(text))),
+            ..Self::default()
+        }
     }
 
     /// An answer that is not the model's.
@@ -265,25 +269,34 @@ impl Answer {
     /// The body's pieces and its content type, as they will be sent for this request.
     pub fn pieces(&self, path: &str, asked: &Value) -> (Vec<Bytes>, &'static str) {
         let streamed = asked["stream"] == true;
-        let echo;
+        let made;
         let choices: &[Choice] = match &self.say {
+            Say::Agent(tool, choice) => {
+                let calls = github::offers(asked, &tool.name) && !github::brings_results(asked);
+                made = [if calls {
+                    Choice::call(tool.clone())
+                } else {
+                    choice.clone()
+                }];
+                &made
+            }
             Say::Choices(choices) => choices,
             Say::Echo => {
-                echo = [Choice::text(words(&github::last_words(asked)))];
-                &echo
+                made = [Choice::text(words(&github::last_words(asked)))];
+                &made
             }
             Say::Events(_) | Say::Raw(_) => &[],
         };
         let (events, content_type): (Vec<String>, _) = match &self.say {
             Say::Raw(body) => (vec![body.clone()], "application/json"),
-            Say::Events(data) => (self.frame(data), "text/event-stream"),
+            Say::Events(data) => (self.frame(path, data), "text/event-stream"),
             _ if streamed => {
                 let data = github::events(path, asked, choices);
-                let data: Vec<String> = data.iter().map(|event| self.encode(event)).collect();
-                (
-                    self.frame(data.iter().chain([&"[DONE]".to_owned()])),
-                    "text/event-stream",
-                )
+                let mut data: Vec<String> = data.iter().map(|event| self.encode(event)).collect();
+                if !github::names_events(path) {
+                    data.push("[DONE]".to_owned());
+                }
+                (self.frame(path, &data), "text/event-stream")
             }
             _ => {
                 let whole = github::whole(path, asked, choices);
@@ -384,11 +397,18 @@ impl Answer {
         }
     }
 
-    /// Writes `data` as events.
-    fn frame<T: AsRef<str>>(&self, data: impl IntoIterator<Item = T>) -> Vec<String> {
+    /// Writes `data` as events, with their names where the path's streams have them.
+    fn frame(&self, path: &str, data: &[String]) -> Vec<String> {
         let end = if self.crlf { "\r\n" } else { "\n" };
-        data.into_iter()
-            .map(|data| format!("data: {}{end}{end}", data.as_ref()))
+        let name = |data: &str| {
+            let event: Value = serde_json::from_str(data).unwrap_or_default();
+            let name = event["type"]
+                .as_str()
+                .filter(|_| github::names_events(path));
+            name.map_or_else(String::new, |name| format!("event: {name}{end}"))
+        };
+        data.iter()
+            .map(|data| format!("{}data: {data}{end}{end}", name(data)))
             .collect()
     }
 
@@ -412,7 +432,29 @@ impl Answer {
     }
 }
 
+impl ToolCall {
+    /// A call whose arguments come `fragment` characters at a time.
+    pub fn new(name: &str, arguments: &str, fragment: usize) -> Self {
+        let characters: Vec<char> = arguments.chars().collect();
+        Self {
+            name: name.to_owned(),
+            arguments: characters
+                .chunks(fragment.max(1))
+                .map(|part| part.iter().collect())
+                .collect(),
+        }
+    }
+}
+
 impl Choice {
+    /// A choice that is one tool call.
+    pub fn call(tool: ToolCall) -> Self {
+        Self {
+            tools: vec![tool],
+            ..Self::default()
+        }
+    }
+
     /// A choice of text in parts, an event each.
     pub fn text<T: Into<String>>(parts: impl IntoIterator<Item = T>) -> Self {
         Self {
@@ -450,6 +492,17 @@ impl Cut {
             .map(Bytes::from)
             .collect()
     }
+}
+
+/// What stands as the model's signature below `thinking`; another text has another one.
+pub fn signature(thinking: &str) -> String {
+    let mut bytes = Vec::new();
+    for part in 0..12_u8 {
+        let mut hasher = DefaultHasher::new();
+        (part, thinking).hash(&mut hasher);
+        bytes.extend(hasher.finish().to_be_bytes());
+    }
+    BASE64.encode(&bytes)
 }
 
 /// The text cut behind its spaces, as models tend to send it.

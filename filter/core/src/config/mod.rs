@@ -4,24 +4,32 @@
 //! the same [`Config`] with the same policy digest. A faulty configuration is refused whole, with
 //! every fault's path and reason.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, rc::Rc, time::Duration};
 
+use contract::approval::{self, Covers};
 use prost::Message;
 use prost_types::{Struct, value::Kind};
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wildmatch::WildMatch;
 
-use crate::mask::detector_names;
+use crate::{
+    mask::detector_names,
+    provider::{CallPattern, Watch},
+};
 
 mod raw;
 
 pub use raw::{Mode, RawConfig, RoleEndpoint};
 
-use raw::{RawAction, RawIssuer, RawRole, RawRule};
+use raw::{RawAction, RawApprovals, RawCovers, RawIssuer, RawRole, RawRule, RawToolCall};
 
 /// Largest configuration that is read.
 pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+
+/// Longest glob over names and arguments of tools.
+const MAX_GLOB_CHARS: usize = 256;
 
 /// The checked configuration.
 #[derive(Debug)]
@@ -37,7 +45,13 @@ pub struct Config {
     /// Roles; the first that fits counts.
     pub roles: Vec<Role>,
     /// Rules without those that are off.
-    pub rules: Vec<Rule>,
+    pub rules: Rc<[Rule]>,
+    /// How people are asked; there if a rule asks.
+    pub approvals: Option<Approvals>,
+    /// What the rules want to know of requests.
+    pub watch: Watch,
+    /// What the rules want to know of answers.
+    pub watch_answers: Rc<Watch>,
     /// Most bytes of masked content in a record, per direction.
     pub max_content_bytes: usize,
     /// Most bytes of content that a worker keeps for its open exchanges.
@@ -92,19 +106,56 @@ pub struct Role {
     models: Vec<WildMatch>,
 }
 
-/// What happens when something is found.
+/// What happens when something is found, or a tool is called.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Name.
     pub name: String,
-    /// How many findings at least.
-    pub at_least: u64,
-    /// Detectors that count; empty means all.
-    pub detectors: Vec<String>,
+    /// When it matches.
+    pub condition: Condition,
     /// What is demanded.
     pub action: Action,
     /// Whether it takes effect; never `Off`.
     pub mode: Mode,
+    /// Who is asked; empty if nobody is.
+    pub approvers: String,
+    /// What a grant covers.
+    pub covers: Covers,
+    /// SHA-256 of the rule's canonical JSON: another rule is another question.
+    pub digest: approval::Digest,
+}
+
+/// When a rule matches.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// A request has findings.
+    Findings {
+        /// How many at least.
+        at_least: u64,
+        /// Detectors that count; empty means all.
+        detectors: Vec<String>,
+    },
+    /// A tool is called; the pattern of [`Watch::calls`] has the rule's number.
+    ToolCall,
+}
+
+/// How people are asked.
+#[derive(Clone, Debug)]
+pub struct Approvals {
+    /// Envoy cluster of the desk.
+    pub cluster: String,
+    /// The desk's URL for approvers.
+    pub public_url: String,
+    /// How long a caller waits.
+    pub hold: Duration,
+    /// How long the desk waits for a decision.
+    pub pending: Duration,
+    /// Time in which a grant must be used first.
+    pub grant: Duration,
+    /// How long a used grant of content stays good.
+    pub remember: Duration,
+    /// The desk as the issuer of grants.
+    pub issuer: Issuer,
 }
 
 /// What a rule demands; the greater wins.
@@ -114,6 +165,8 @@ pub enum Action {
     Allow,
     /// Findings are replaced by placeholders.
     Mask,
+    /// A person decides.
+    AskApproval,
     /// The exchange is refused.
     Deny,
 }
@@ -244,24 +297,14 @@ impl TryFrom<RawConfig> for Config {
             check(label(&rule.name), &format!("{path}.name"), "not a name");
             let twice = !seen.insert(rule.name.clone());
             check(!twice, &format!("{path}.name"), "this name stands twice");
-            check(
-                (1..=256).contains(&rule.when.findings.at_least.0),
-                &format!("{path}.when.findings.at_least"),
-                "not 1 to 256",
-            );
-            for (place, name) in rule.when.findings.detectors.iter().enumerate() {
-                let known = detector_names().any(|known| known == name);
-                check(
-                    known,
-                    &format!("{path}.when.findings.detectors[{place}]"),
-                    &format!("no such detector{}", nearest(name, detector_names())),
-                );
-            }
-            check(
-                !matches!(rule.then, RawAction::AskApproval),
-                &format!("{path}.then"),
-                "ask_approval is not available yet",
-            );
+            check_rule(rule, &path, &mut check);
+        }
+        let asks = |rule: &RawRule| matches!(rule.then, RawAction::AskApproval);
+        if let Some(approvals) = &raw.approvals {
+            check_approvals(approvals, &mut check);
+        } else {
+            let reason = "missing: a rule demands ask_approval";
+            check(!raw.rules.iter().any(asks), "approvals", reason);
         }
         check(
             !raw.audit.strict,
@@ -286,7 +329,33 @@ impl TryFrom<RawConfig> for Config {
         if !faults.is_empty() {
             return Err(faults);
         }
+        let approvals = raw.approvals.map(|approvals| {
+            let (domain, deployment) = (&raw.hosts.domain, &raw.deployment);
+            Approvals::of(approvals, domain, deployment)
+        });
+        let rules = raw.rules.iter().filter(|rule| rule.mode != Mode::Off);
+        let calls: Vec<(CallPattern, Mode)> = rules
+            .enumerate()
+            .filter_map(|(number, rule)| {
+                let pattern = call_pattern(number, rule.when.tool_call.as_ref()?);
+                Some((pattern, rule.mode))
+            })
+            .collect();
+        // An answer does not wait for a rule that decides nothing; it is recorded as history.
+        let enforced = calls.iter().filter(|(_, mode)| *mode == Mode::Enforce);
+        let watch_answers = Watch {
+            items: false,
+            calls: enforced.map(|(pattern, _)| pattern.clone()).collect(),
+        };
+        let rules: Vec<Rule> = raw.rules.into_iter().filter_map(Rule::of).collect();
+        let asks = |rule: &Rule| rule.action == Action::AskApproval && rule.mode == Mode::Enforce;
         Ok(Self {
+            approvals,
+            watch: Watch {
+                items: rules.iter().any(asks),
+                calls: calls.into_iter().map(|(pattern, _)| pattern).collect(),
+            },
+            watch_answers: Rc::new(watch_answers),
             deployment: raw.deployment,
             hosts: Hosts {
                 domain: raw.hosts.domain,
@@ -295,7 +364,7 @@ impl TryFrom<RawConfig> for Config {
             issuers: raw.identity.issuers.into_iter().map(Issuer::from).collect(),
             credential_env: raw.credential.env,
             roles: raw.roles.into_iter().map(Role::from).collect(),
-            rules: raw.rules.into_iter().filter_map(Rule::of).collect(),
+            rules: rules.into(),
             max_content_bytes: usize::try_from(raw.audit.max_content.0).unwrap_or(0),
             max_pending_bytes: usize::try_from(raw.audit.max_pending.0).unwrap_or(0),
             max_request_bytes: usize::try_from(raw.limits.max_request.0).unwrap_or(0),
@@ -349,16 +418,131 @@ impl Rule {
         let action = match raw.then {
             RawAction::Allow => Action::Allow,
             RawAction::Mask => Action::Mask,
-            RawAction::Deny | RawAction::AskApproval => Action::Deny,
+            RawAction::AskApproval => Action::AskApproval,
+            RawAction::Deny => Action::Deny,
         };
+        let digest = approval::Digest(sha256(&raw));
+        let condition = raw.when.findings.map(|findings| Condition::Findings {
+            at_least: findings.at_least.0,
+            detectors: findings.detectors,
+        });
         (raw.mode != Mode::Off).then_some(Self {
             name: raw.name,
-            at_least: raw.when.findings.at_least.0,
-            detectors: raw.when.findings.detectors,
+            condition: condition.unwrap_or(Condition::ToolCall),
             action,
             mode: raw.mode,
+            approvers: raw.approvers.unwrap_or_default(),
+            covers: match raw.covers {
+                RawCovers::Content => Covers::Content,
+                RawCovers::Exchange => Covers::Exchange,
+            },
+            digest,
         })
     }
+}
+
+impl Approvals {
+    fn of(raw: RawApprovals, domain: &str, deployment: &str) -> Self {
+        Self {
+            issuer: Issuer {
+                issuer: domain.to_owned(),
+                audiences: [deployment.to_owned()].into(),
+                subject_claim: "sub".to_owned(),
+                groups_claim: String::new(),
+                cluster: raw.cluster.clone(),
+                path: "/v1/keys".to_owned(),
+                host: authority(&raw.public_url).unwrap_or_default().to_owned(),
+                refresh: Duration::from_mins(10),
+                grace: Duration::from_hours(24),
+            },
+            cluster: raw.cluster,
+            public_url: raw.public_url,
+            hold: raw.hold.0,
+            pending: raw.pending.0,
+            grant: raw.grant.0,
+            remember: raw.remember.0,
+        }
+    }
+}
+
+fn call_pattern(rule: usize, raw: &RawToolCall) -> CallPattern {
+    CallPattern {
+        rule,
+        name: WildMatch::new(&raw.name),
+        arguments: WildMatch::new(&raw.arguments),
+    }
+}
+
+fn check_rule(rule: &RawRule, path: &str, check: &mut impl FnMut(bool, &str, &str)) {
+    let one = rule.when.findings.is_some() != rule.when.tool_call.is_some();
+    check(
+        one,
+        &format!("{path}.when"),
+        "not one of findings and tool_call",
+    );
+    if let Some(findings) = &rule.when.findings {
+        check(
+            (1..=256).contains(&findings.at_least.0),
+            &format!("{path}.when.findings.at_least"),
+            "not 1 to 256",
+        );
+        for (place, name) in findings.detectors.iter().enumerate() {
+            let known = detector_names().any(|known| known == name);
+            check(
+                known,
+                &format!("{path}.when.findings.detectors[{place}]"),
+                &format!("no such detector{}", nearest(name, detector_names())),
+            );
+        }
+    }
+    if let Some(call) = &rule.when.tool_call {
+        let glob = |text: &str| (1..=MAX_GLOB_CHARS).contains(&text.chars().count());
+        let place = format!("{path}.when.tool_call");
+        let reason = "not 1 to 256 characters";
+        check(glob(&call.name), &format!("{place}.name"), reason);
+        check(glob(&call.arguments), &format!("{place}.arguments"), reason);
+        let decides = matches!(rule.then, RawAction::AskApproval | RawAction::Deny);
+        let reason = "a tool call can be denied or asked for, nothing else";
+        check(decides, &format!("{path}.then"), reason);
+    }
+    let asks = matches!(rule.then, RawAction::AskApproval);
+    let group = |text: &String| {
+        (1..=64).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+    };
+    let named = rule.approvers.as_ref().is_some_and(group);
+    let place = format!("{path}.approvers");
+    check(!asks || named, &place, "not a name, and a rule asks them");
+    check(asks || rule.approvers.is_none(), &place, "nobody is asked");
+    check(
+        asks || rule.covers == RawCovers::Content,
+        &format!("{path}.covers"),
+        "nobody is asked",
+    );
+}
+
+fn check_approvals(raw: &RawApprovals, check: &mut impl FnMut(bool, &str, &str)) {
+    check(!raw.cluster.is_empty(), "approvals.cluster", "empty");
+    let plain = raw.public_url.len() <= 200 && raw.public_url.bytes().all(|b| b.is_ascii_graphic());
+    check(
+        plain && authority(&raw.public_url).is_some() && !raw.public_url.ends_with('/'),
+        "approvals.public_url",
+        "not an http or https URL without / at its end",
+    );
+    let day = 86_400;
+    for (name, value, range, reason) in [
+        ("hold", raw.hold, 1..=240, "not 1s to 4m"),
+        ("pending", raw.pending, 60..=7 * day, "not 1m to 7 days"),
+        ("grant", raw.grant, 60..=day, "not 1m to 24h"),
+        ("remember", raw.remember, 60..=7 * day, "not 1m to 7 days"),
+    ] {
+        let good = range.contains(&value.0.as_secs());
+        check(good, &format!("approvals.{name}"), reason);
+    }
+    let reason = "only 1 is available so far: one approver decides";
+    check(raw.quorum.0 == 1, "approvals.quorum", reason);
 }
 
 impl From<RawIssuer> for Issuer {
@@ -440,11 +624,15 @@ fn host(name: &str) -> bool {
 
 /// SHA-256 of the canonical JSON (sorted keys, defaults filled in), in hex.
 fn policy_digest(raw: &RawConfig) -> String {
+    data_encoding::HEXLOWER.encode(&sha256(raw))
+}
+
+fn sha256(raw: &impl Serialize) -> [u8; 32] {
     // Through `Value`, whose maps are sorted by key.
     let canonical = serde_json::to_value(raw)
         .map(|value| value.to_string())
         .unwrap_or_default();
-    data_encoding::HEXLOWER.encode(&Sha256::digest(canonical.as_bytes()))
+    Sha256::digest(canonical.as_bytes()).into()
 }
 
 fn from_struct(tree: Struct) -> Value {
@@ -483,7 +671,7 @@ fn fault(path: &str, reason: &str) -> Fault {
 
 /// The fault of a tree that does not have the schema's shape; names the nearest known key.
 fn shape_fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
-    let path = error.path().to_string();
+    let path = shown(&error.path().to_string());
     let text = error.inner().to_string();
     let Some(rest) = text.strip_prefix("unknown field `") else {
         return fault(&path, &quiet(&text));
@@ -493,9 +681,28 @@ fn shape_fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
     fault(&path, &format!("no such key{}", nearest(key, known)))
 }
 
+/// A path as one short line; keys in it are as they were written.
+fn shown(path: &str) -> String {
+    const MAX_CHARACTERS: usize = 200;
+    if path.is_empty() {
+        return ".".to_owned();
+    }
+    let visible = |character: char| {
+        if character.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            character
+        }
+    };
+    path.chars().take(MAX_CHARACTERS).map(visible).collect()
+}
+
 /// `, the nearest is …`, if one of the known names is near.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    // Comparing costs memory by the product of both lengths.
+    const MAX_NAME_BYTES: usize = 64;
     known
+        .filter(|_| name.len() <= MAX_NAME_BYTES)
         .map(|known| (strsim::damerau_levenshtein(name, known), known))
         .min()
         .filter(|(distance, _)| *distance <= 3.max(name.len() / 3))
@@ -505,7 +712,8 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
 
 /// Serde's message without the value that it quotes.
 fn quiet(text: &str) -> String {
-    let Some((_, rest)) = text.split_once(", expected ") else {
+    // The last one: a value may say the same.
+    let Some((_, rest)) = text.rsplit_once(", expected ") else {
         return text.to_owned();
     };
     format!("expected {rest}")

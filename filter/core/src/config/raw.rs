@@ -33,6 +33,9 @@ pub struct RawConfig {
     /// What happens when something is found; the strongest action wins.
     #[serde(default)]
     pub rules: Vec<RawRule>,
+    /// How people are asked; needed where a rule asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<RawApprovals>,
     /// How exchanges are recorded.
     #[serde(default)]
     pub audit: RawAudit,
@@ -168,7 +171,7 @@ pub struct RawRole {
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoleEndpoint {
-    /// Chat completions.
+    /// Chat completions, responses and messages: which of them a client speaks is the model's.
     Chat,
     /// Ghost text.
     Completions,
@@ -192,7 +195,7 @@ pub enum Restore {
     Off,
 }
 
-/// What happens when something is found in a request.
+/// What happens when something is found in a request, or a tool is called.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawRule {
@@ -202,6 +205,12 @@ pub struct RawRule {
     pub when: RawWhen,
     /// What it demands.
     pub then: RawAction,
+    /// Who is asked, as they call themselves: `security`. Needed with `ask_approval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvers: Option<String>,
+    /// What a grant covers.
+    #[serde(default)]
+    pub covers: RawCovers,
     /// `enforce` takes effect, `shadow` is recorded only, `off` does nothing.
     #[serde(default)]
     pub mode: Mode,
@@ -211,8 +220,35 @@ pub struct RawRule {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawWhen {
-    /// Number and kind of findings.
-    pub findings: RawFindings,
+    /// Number and kind of findings of a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<RawFindings>,
+    /// A call in a model's answer, and in the history of a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call: Option<RawToolCall>,
+}
+
+/// Tool calls that a rule looks for. In both, `*` stands for any characters, `?` for one.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawToolCall {
+    /// Name of the tool, up to 256 characters.
+    pub name: String,
+    /// The arguments as masked JSON with sorted keys and without spaces, up to 256 characters.
+    /// Default `*`. Arguments over 64 KiB match whatever is said here.
+    #[serde(default = "default_arguments")]
+    pub arguments: String,
+}
+
+/// What a grant covers.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RawCovers {
+    /// What fired the rule, in any later exchange of the person, for `approvals.remember`.
+    #[default]
+    Content,
+    /// One exchange.
+    Exchange,
 }
 
 /// Findings that a rule looks for.
@@ -236,7 +272,7 @@ pub enum RawAction {
     Mask,
     /// The exchange is refused.
     Deny,
-    /// A person decides; not available yet.
+    /// A person decides.
     AskApproval,
 }
 
@@ -251,6 +287,32 @@ pub enum Mode {
     Shadow,
     /// It is left out.
     Off,
+}
+
+/// How people are asked.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawApprovals {
+    /// Envoy cluster of the approval desk.
+    pub cluster: String,
+    /// URL of the desk for approvers, without `/` at the end.
+    pub public_url: String,
+    /// How long a caller is kept waiting for a decision, 1 s to 4 min. Default `50s`: some clients
+    /// give up after a minute.
+    #[serde(default = "default_hold")]
+    pub hold: DurationText,
+    /// How long the desk waits for a decision, 1 min to 7 days. Default `24h`.
+    #[serde(default = "default_day")]
+    pub pending: DurationText,
+    /// Time in which a grant must be used first, 1 min to 24 h. Default `15m`.
+    #[serde(default = "default_grant")]
+    pub grant: DurationText,
+    /// How long a grant of content stays good once it was used, 1 min to 7 days. Default `24h`.
+    #[serde(default = "default_day")]
+    pub remember: DurationText,
+    /// How many have to grant; only 1 so far.
+    #[serde(default = "default_quorum")]
+    pub quorum: Number,
 }
 
 /// How exchanges are recorded.
@@ -345,6 +407,26 @@ fn default_refresh() -> DurationText {
 
 fn default_grace() -> DurationText {
     DurationText(Duration::from_hours(24))
+}
+
+fn default_arguments() -> String {
+    "*".to_owned()
+}
+
+fn default_hold() -> DurationText {
+    DurationText(Duration::from_secs(50))
+}
+
+fn default_grant() -> DurationText {
+    DurationText(Duration::from_mins(15))
+}
+
+fn default_day() -> DurationText {
+    DurationText(Duration::from_hours(24))
+}
+
+fn default_quorum() -> Number {
+    Number(1)
 }
 
 fn default_max_content() -> SizeText {

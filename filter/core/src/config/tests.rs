@@ -148,9 +148,34 @@ fn a_fault_is_named_with_its_path_and_reason() {
             "roles[0].endpoints[0]: expected `chat` or `completions`",
         ),
         (
-            "/rules/1/then",
-            json!("ask_approval"),
-            "rules[1].then: ask_approval is not available yet",
+            "/rules/1/covers",
+            json!("exchange"),
+            "rules[1].covers: nobody is asked",
+        ),
+        (
+            "/rules/1/approvers",
+            json!("security"),
+            "rules[1].approvers: nobody is asked",
+        ),
+        (
+            "/rules/1/when",
+            json!({}),
+            "rules[1].when: not one of findings and tool_call",
+        ),
+        (
+            "/rules/1/when",
+            json!({ "tool_call": { "name": "" } }),
+            "rules[1].when.tool_call.name: not 1 to 256 characters",
+        ),
+        (
+            "/rules/1/when",
+            json!({ "tool_call": { "name": "*", "arguments": "x".repeat(257) } }),
+            "rules[1].when.tool_call.arguments: not 1 to 256 characters",
+        ),
+        (
+            "/rules/0/when",
+            json!({ "tool_call": { "name": "bash" } }),
+            "rules[0].then: a tool call can be denied or asked for, nothing else",
         ),
         (
             "/rules/0/when/findings/at_least",
@@ -186,6 +211,96 @@ fn a_fault_is_named_with_its_path_and_reason() {
     for (pointer, value, fault) in cases {
         assert_eq!(faults(with(pointer, value)), [fault], "{pointer}");
     }
+}
+
+fn asking() -> Value {
+    let mut tree = with("/rules/1/then", json!("ask_approval"));
+    tree["rules"][1]["approvers"] = json!("security");
+    tree["approvals"] = json!({ "cluster": "approvals", "public_url": "https://desk.example" });
+    tree
+}
+
+#[test]
+fn a_rule_that_asks_needs_somebody_to_ask() {
+    let config = Config::from_value(asking()).unwrap();
+    let approvals = config.approvals.unwrap();
+    assert_eq!(approvals.hold, Duration::from_secs(50));
+    assert_eq!(approvals.issuer.host, "desk.example");
+    assert_eq!(config.rules[1].action, Action::AskApproval);
+    assert!(config.watch.items && config.watch.calls.is_empty());
+
+    let mut nobody = asking();
+    nobody["rules"][1]["approvers"] = Value::Null;
+    assert_eq!(
+        faults(nobody),
+        ["rules[1].approvers: not a name, and a rule asks them"]
+    );
+    let mut nowhere = asking();
+    nowhere.as_object_mut().unwrap().remove("approvals");
+    assert_eq!(
+        faults(nowhere),
+        ["approvals: missing: a rule demands ask_approval"]
+    );
+    let cases = [
+        ("cluster", json!(""), "approvals.cluster: empty"),
+        (
+            "public_url",
+            json!("desk.example/"),
+            "approvals.public_url: not an http or https URL without / at its end",
+        ),
+        ("hold", json!("5m"), "approvals.hold: not 1s to 4m"),
+        (
+            "pending",
+            json!("8d"),
+            "approvals.pending: not 1m to 7 days",
+        ),
+        ("grant", json!("1s"), "approvals.grant: not 1m to 24h"),
+        (
+            "remember",
+            json!("1s"),
+            "approvals.remember: not 1m to 7 days",
+        ),
+        (
+            "quorum",
+            json!(2),
+            "approvals.quorum: only 1 is available so far: one approver decides",
+        ),
+    ];
+    for (key, value, fault) in cases {
+        let mut tree = asking();
+        tree["approvals"][key] = value;
+        assert_eq!(faults(tree), [fault]);
+    }
+}
+
+#[test]
+fn a_rule_is_known_by_all_that_it_says() {
+    let digest = |change: fn(&mut Value)| {
+        let mut tree = asking();
+        change(&mut tree["rules"][1]);
+        Config::from_value(tree).unwrap().rules[1].digest
+    };
+    let same = digest(|_| ());
+    assert_eq!(same, digest(|rule| rule["covers"] = json!("content")));
+    let others = [
+        digest(|rule| rule["covers"] = json!("exchange")),
+        digest(|rule| rule["approvers"] = json!("others")),
+        digest(|rule| rule["name"] = json!("x")),
+        digest(|rule| rule["when"]["findings"]["at_least"] = json!(6)),
+    ];
+    assert!(others.iter().all(|other| *other != same));
+}
+
+#[test]
+fn rules_that_are_off_or_in_shadow_hold_no_answer() {
+    let mut tree = asking();
+    let call = |name: &str, mode: &str| json!({ "name": name, "mode": mode, "then": "deny", "when": { "tool_call": { "name": name } } });
+    tree["rules"] = json!([call("a", "off"), call("b", "shadow"), call("c", "enforce")]);
+    let config = Config::from_value(tree).unwrap();
+    let rules = |watch: &Watch| -> Vec<usize> { watch.calls.iter().map(|it| it.rule).collect() };
+    assert_eq!(rules(&config.watch), [0, 1]);
+    assert_eq!(rules(&config.watch_answers), [1]);
+    assert!(!config.watch.items);
 }
 
 #[test]
@@ -238,6 +353,50 @@ fn a_fault_does_not_quote_the_value() {
         let all = faults(with(pointer, json!(canary))).join("\n");
         assert!(!all.is_empty() && !all.contains(canary), "{pointer}: {all}");
     }
+}
+
+#[test]
+fn a_value_that_speaks_like_a_fault_is_not_quoted() {
+    // once what followed the value's own words was taken for the reason
+    let value = json!("a, expected canary-value");
+    for pointer in ["/version", "/hosts/port", "/rules/0/then"] {
+        let all = faults(with(pointer, value.clone())).join("\n");
+        assert!(
+            !all.is_empty() && !all.contains("canary"),
+            "{pointer}: {all}"
+        );
+    }
+}
+
+#[test]
+fn a_fault_is_one_short_line_whatever_its_key() {
+    // once an empty key gave an empty path, and line ends and length of a key were kept
+    let cases = [
+        (String::new(), ".: no such key".to_owned()),
+        (
+            "a\nb: c".to_owned(),
+            "a\u{fffd}b: c: no such key".to_owned(),
+        ),
+        (
+            "x".repeat(1 << 16),
+            format!("{}: no such key", "x".repeat(200)),
+        ),
+    ];
+    for (key, fault) in cases {
+        let mut tree = example();
+        tree[&key] = json!(1);
+        assert_eq!(faults(tree), [fault]);
+    }
+}
+
+#[test]
+fn a_detector_of_any_length_is_refused_in_bounded_memory() {
+    let names = json!(["x".repeat(1 << 19)]);
+    let fault = "rules[0].when.findings.detectors[0]: no such detector";
+    assert_eq!(
+        faults(with("/rules/0/when/findings/detectors", names)),
+        [fault]
+    );
 }
 
 #[test]

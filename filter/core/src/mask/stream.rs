@@ -151,6 +151,11 @@ impl TextMask {
         self.text.len().saturating_sub(self.at)
     }
 
+    /// Whether something may still leave at the end, be it only a placeholder.
+    pub fn waits(&self) -> bool {
+        self.held() > 0 || self.value.is_some()
+    }
+
     /// Bytes of memory behind the text.
     #[cfg(test)]
     pub(super) fn capacity(&self) -> usize {

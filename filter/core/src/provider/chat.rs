@@ -3,8 +3,9 @@
 use crate::json::Step::{self, Index, Key};
 use crate::json::push_string;
 
+use super::item::{OWN_TEXT, Part};
 use super::stream::Channel;
-use super::{Place, Shape, UnscannedReason};
+use super::{Count, Place, Shape, UnscannedReason};
 
 pub(super) const DECIDING_KEYS: &[&str] = &[
     "model",
@@ -47,7 +48,15 @@ pub(super) fn request_place(steps: &[Step<'_>]) -> Place {
 /// What stands in a message, of a request or of a whole answer.
 fn message_place(steps: &[Step<'_>]) -> Place {
     match steps {
-        [Key("role" | "name" | "tool_call_id" | "cot_id")]
+        [Key("role")] => Place::Role,
+        [
+            Key("tool_calls"),
+            Index(_),
+            Key("function" | "custom"),
+            Key("name"),
+        ]
+        | [Key("function_call"), Key("name")] => Place::CallName,
+        [Key("name" | "tool_call_id" | "cot_id")]
         | [Key("content"), Index(_), Key("type")]
         | [
             Key("content"),
@@ -58,8 +67,6 @@ fn message_place(steps: &[Step<'_>]) -> Place {
         | [Key("content"), Index(_), Key("input_audio"), Key("format")]
         | [Key("content"), Index(_), Key("file"), Key("file_id")]
         | [Key("tool_calls"), Index(_), Key("id" | "type")]
-        | [Key("tool_calls"), Index(_), Key("function"), Key("name")]
-        | [Key("function_call"), Key("name")]
         | [Key("audio"), Key("id")] => Place::Name,
         [Key("content"), Index(_), Key("image_url")]
         | [Key("content"), Index(_), Key("image_url"), Key("url")] => {
@@ -83,6 +90,49 @@ fn message_place(steps: &[Step<'_>]) -> Place {
     }
 }
 
+pub(super) fn request_part(steps: &[Step<'_>]) -> Part {
+    match steps {
+        [Key("messages"), Index(_), rest @ ..] => message_part(rest),
+        [Key("tools" | "functions"), ..] => Part::Text {
+            role: Some("system"),
+            kind: "tool",
+        },
+        _ => Part::Text {
+            role: Some("user"),
+            kind: "text",
+        },
+    }
+}
+
+pub(super) fn answer_part(steps: &[Step<'_>]) -> Part {
+    match steps {
+        [Key("choices"), Index(_), Key("message"), rest @ ..] => message_part(rest),
+        _ => OWN_TEXT,
+    }
+}
+
+/// The parts of a message, of a request or of a whole answer.
+fn message_part(steps: &[Step<'_>]) -> Part {
+    match steps {
+        [] => Part::Message,
+        [Key("content"), Index(_)] => Part::Block,
+        [Key("tool_calls"), Index(_)] | [Key("function_call")] => Part::Call,
+        [
+            Key("tool_calls"),
+            Index(_),
+            Key("function"),
+            Key("arguments"),
+        ]
+        | [Key("tool_calls"), Index(_), Key("custom"), Key("input")]
+        | [Key("function_call"), Key("arguments")] => Part::Arguments,
+        [Key("tool_calls" | "function_call"), ..] => Part::Text {
+            role: Some("assistant"),
+            kind: "tool_call",
+        },
+        _ => OWN_TEXT,
+    }
+}
+
 pub(super) fn answer_place(steps: &[Step<'_>]) -> Place {
     match steps {
         [Key("choices"), Index(_), Key("message"), rest @ ..] => message_place(rest),
@@ -98,6 +148,12 @@ pub(super) fn event_place(steps: &[Step<'_>]) -> Place {
         [Key("id" | "object" | "created" | "system_fingerprint")] => Place::Envelope,
         [Key("obfuscation")] => Place::Padding,
         [Key("service_tier")] => Place::Name,
+        [Key("usage"), rest @ ..] => match rest {
+            [Key("prompt_tokens")] => Place::Count(Count::Input),
+            [Key("completion_tokens")] => Place::Count(Count::Output),
+            [Key("prompt_tokens_details"), Key("cached_tokens")] => Place::Count(Count::Cached),
+            _ => Place::Text,
+        },
         [Key("choices"), Index(_), rest @ ..] => match rest {
             [Key("index")] => Place::ChoiceIndex,
             [Key("finish_reason")] => Place::Finish,
@@ -125,7 +181,7 @@ fn is_text(key: &str) -> bool {
 pub(super) fn push_piece(out: &mut Vec<u8>, channel: &Channel, text: &str) {
     out.extend_from_slice(format!("{{\"index\":{},\"delta\":{{", channel.choice).as_bytes());
     match channel.shape {
-        Shape::Delta | Shape::Text => {
+        Shape::Delta | Shape::Text | Shape::Typed => {
             push_string(out, &channel.field);
             out.push(b':');
             push_string(out, text);
@@ -157,8 +213,8 @@ pub(super) fn push_text(out: &mut Vec<u8>, choice: u64, text: &str) {
 }
 
 /// Appends the choice of an event that ends a choice normally.
-pub(super) fn push_end(out: &mut Vec<u8>, choice: u64) {
-    let end = format!("{{\"index\":{choice},\"delta\":{{}},\"finish_reason\":\"stop\"}}");
+pub(super) fn push_end(out: &mut Vec<u8>, choice: u64, reason: &str) {
+    let end = format!("{{\"index\":{choice},\"delta\":{{}},\"finish_reason\":\"{reason}\"}}");
     out.extend_from_slice(end.as_bytes());
 }
 
@@ -179,7 +235,7 @@ pub fn chat_stream_text(model: &str, text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let envelope = envelope(model);
     super::stream::push_event(&mut out, &envelope, |out| push_text(out, 0, text));
-    super::stream::push_event(&mut out, &envelope, |out| push_end(out, 0));
+    super::stream::push_event(&mut out, &envelope, |out| push_end(out, 0, "stop"));
     out.extend_from_slice(super::stream::DONE_EVENT);
     out
 }

@@ -3,6 +3,7 @@
 use crate::json::Step::{self, Index, Key};
 use crate::json::push_string;
 
+use super::item::Part;
 use super::stream::Channel;
 use super::{Place, Shape};
 
@@ -17,6 +18,14 @@ pub(super) fn request_place(steps: &[Step<'_>]) -> Place {
         [Key("prompt" | "suffix"), ..] => Place::Prompt,
         [Key("extra"), Key("language")] => Place::Name,
         _ => Place::Text,
+    }
+}
+
+/// All of it is the user's.
+pub(super) fn request_part(_: &[Step<'_>]) -> Part {
+    Part::Text {
+        role: Some("user"),
+        kind: "text",
     }
 }
 

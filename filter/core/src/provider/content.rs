@@ -18,6 +18,9 @@ impl Content {
     /// What an entry of the list takes besides its channel and text, with the comma.
     const ENTRY_BYTES: usize = r#"{"channel":"","text":""},"#.len();
 
+    /// Most texts.
+    const MAX_TEXTS: usize = 4096;
+
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             texts: Vec::new(),
@@ -29,8 +32,17 @@ impl Content {
 
     /// Opens a channel; texts are added under the number it gives.
     pub(super) fn open(&mut self, channel: String) -> usize {
+        if self.texts.len() >= Self::MAX_TEXTS {
+            return usize::MAX;
+        }
         self.texts.push((channel, Vec::new()));
         self.texts.len() - 1
+    }
+
+    /// The text of a channel as the inside of a JSON string, if it has one and all of it is kept.
+    pub(super) fn escaped(&self, channel: usize) -> Option<&[u8]> {
+        let (_, text) = self.texts.get(channel)?;
+        (!text.is_empty() && !self.truncated).then_some(text)
     }
 
     /// Adds a text to which nothing will be added.
@@ -50,6 +62,7 @@ impl Content {
             return;
         }
         let Some((channel, written)) = self.texts.get_mut(channel) else {
+            self.truncated = true;
             return;
         };
         if written.is_empty() {

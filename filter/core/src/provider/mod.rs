@@ -1,6 +1,6 @@
 //! Where the text sits in each API's messages, and how it is masked in place.
 //!
-//! One module per API (`chat`, `completions`) says what stands at which path and writes that API's
+//! One module per API (`chat`, `completions`, `messages`, `responses`) says what stands at which path and writes that API's
 //! own form; the rest is shared: [`mask_request`] and [`mask_response`] for whole messages,
 //! [`ResponseMask`] for event streams, [`models::restrict`] for lists of models.
 //!
@@ -18,27 +18,45 @@
 //!   readers take them for the same.
 //! - A string with a finding is written anew, with lone surrogates as U+FFFD; all other bytes stay.
 
+mod annotations;
 mod chat;
 mod completions;
 mod content;
+mod history;
+mod item;
+mod messages;
 pub mod models;
 mod request;
 mod response;
+mod responses;
 mod scan;
 mod stream;
 
+use std::collections::BTreeMap;
+
 use crate::json::{JsonError, Step};
-use crate::mask::Finding;
+use crate::mask::{Finding, Masker};
 use crate::sse::SseError;
 
+pub use annotations::Annotation;
 pub use chat::{chat_stream_text, chat_text};
 pub use completions::{completion_empty, completion_stream_empty};
+pub use item::{CallPattern, ContentItem, Watch};
+pub use messages::{message_stream_text, message_text};
 pub use request::{MaskedRequest, mask_request};
 pub use response::{MaskedResponse, mask_plain, mask_response};
-pub use stream::ResponseMask;
+pub use responses::{response_stream_text, response_text};
+pub use stream::{DueCalls, PassedRule, ResponseMask};
+
+use item::Part;
+use scan::is_name;
+use stream::{Ends, Spot};
 
 /// Longest string that may pass as a name.
 pub const MAX_NAME_BYTES: usize = 256;
+
+/// Most tool calls of an answer whose names are kept.
+pub const MAX_TOOL_CALLS: usize = 64;
 
 /// An API whose messages can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +65,10 @@ pub enum Api {
     Chat,
     /// `POST /v1/engines/{engine}/completions`: ghost text and its panel.
     Completions,
+    /// `POST /v1/messages`, Anthropic's.
+    Messages,
+    /// `POST /responses`
+    Responses,
 }
 
 impl Api {
@@ -54,6 +76,28 @@ impl Api {
         match self {
             Self::Chat => chat::request_place(steps),
             Self::Completions => completions::request_place(steps),
+            Self::Messages => messages::request_place(steps),
+            Self::Responses => responses::request_place(steps),
+        }
+    }
+
+    /// To which content item something in a request belongs.
+    fn request_part(self, steps: &[Step<'_>]) -> Part {
+        match self {
+            Self::Chat => chat::request_part(steps),
+            Self::Completions => completions::request_part(steps),
+            Self::Messages => messages::request_part(steps),
+            Self::Responses => responses::request_part(steps),
+        }
+    }
+
+    /// To which content item something in a whole answer belongs.
+    fn answer_part(self, steps: &[Step<'_>]) -> Part {
+        match self {
+            Self::Chat => chat::answer_part(steps),
+            Self::Completions => item::OWN_TEXT,
+            Self::Messages => messages::answer_part(steps),
+            Self::Responses => responses::answer_part(steps),
         }
     }
 
@@ -62,6 +106,8 @@ impl Api {
         match self {
             Self::Chat => chat::DECIDING_KEYS,
             Self::Completions => completions::DECIDING_KEYS,
+            Self::Messages => messages::DECIDING_KEYS,
+            Self::Responses => responses::DECIDING_KEYS,
         }
     }
 
@@ -69,6 +115,8 @@ impl Api {
         match self {
             Self::Chat => chat::answer_place(steps),
             Self::Completions => completions::event_place(steps),
+            Self::Messages => messages::answer_place(steps),
+            Self::Responses => responses::answer_place(steps),
         }
     }
 
@@ -76,7 +124,14 @@ impl Api {
         match self {
             Self::Chat => chat::event_place(steps),
             Self::Completions => completions::event_place(steps),
+            Self::Messages => messages::event_place(steps),
+            Self::Responses => responses::event_place(steps),
         }
+    }
+
+    /// Whether its events have a type; otherwise they have choices.
+    fn has_types(self) -> bool {
+        matches!(self, Self::Messages | Self::Responses)
     }
 
     /// Whether an event with this root key is one that the API is known to send.
@@ -84,7 +139,54 @@ impl Api {
         match self {
             Self::Chat => chat::EVENT_KEYS.contains(&key),
             Self::Completions => completions::EVENT_KEYS.contains(&key),
+            Self::Messages | Self::Responses => key == "type",
         }
+    }
+
+    /// Whether the API is known to send events of this type.
+    fn knows_type(self, kind: &str) -> bool {
+        match self {
+            Self::Messages => messages::knows(kind),
+            Self::Chat | Self::Completions | Self::Responses => responses::knows(kind),
+        }
+    }
+
+    /// The text of a channel that stands at this path of an event with a type.
+    fn spot(self, steps: &[Step<'_>]) -> Option<Spot> {
+        match self {
+            Self::Messages => messages::spot(steps),
+            Self::Chat | Self::Completions | Self::Responses => responses::spot(steps),
+        }
+    }
+
+    /// What an event of this type ends.
+    fn ends(self, kind: &str) -> Ends {
+        match self {
+            Self::Messages => messages::ends(kind),
+            Self::Chat | Self::Completions | Self::Responses => responses::ends(kind),
+        }
+    }
+
+    /// Whether an event of this type may begin a text that goes on in later ones.
+    fn begins(self, kind: &str) -> bool {
+        match self {
+            Self::Messages => messages::begins(kind),
+            Self::Chat | Self::Completions | Self::Responses => responses::begins(kind),
+        }
+    }
+}
+
+/// An answer of ours in an API's own form: a text and a normal end. Ghost text gets the end alone.
+pub fn text_answer(api: Api, model: &str, text: &str, stream: bool) -> Vec<u8> {
+    match (api, stream) {
+        (Api::Chat, false) => chat_text(model, text),
+        (Api::Chat, true) => chat_stream_text(model, text),
+        (Api::Completions, false) => completion_empty(),
+        (Api::Completions, true) => completion_stream_empty(),
+        (Api::Messages, false) => message_text(model, text),
+        (Api::Messages, true) => message_stream_text(model, text),
+        (Api::Responses, false) => response_text(model, text),
+        (Api::Responses, true) => response_stream_text(model, text),
     }
 }
 
@@ -99,6 +201,8 @@ pub struct Limits {
     pub max_content: usize,
     /// Most texts that a stream may carry side by side; with more it cannot be read.
     pub max_channels: usize,
+    /// Most bytes of a stream that wait for a decision over a tool call.
+    pub max_held: usize,
 }
 
 impl Default for Limits {
@@ -108,6 +212,7 @@ impl Default for Limits {
             max_findings: 256,
             max_content: 1 << 20,
             max_channels: 64,
+            max_held: 1 << 20,
         }
     }
 }
@@ -133,9 +238,18 @@ pub enum Unreadable {
     /// Text is not UTF-8.
     #[error("text that is not UTF-8")]
     NotText,
+    /// It goes on from something that only the upstream has, such as an earlier answer.
+    #[error("it refers to something that only the upstream has")]
+    Elsewhere,
+    /// A rule refuses what was found in a text that may not be changed.
+    #[error("a finding in signed text")]
+    Signed,
     /// A stream carries more texts side by side than are kept apart.
     #[error("too many texts in one stream")]
     TooManyChannels,
+    /// More of an answer would have to wait for a decision than is held.
+    #[error("more than may be held")]
+    TooMuchHeld,
 }
 
 /// A finding and the text it was in.
@@ -145,6 +259,8 @@ pub struct Placed {
     pub finding: Finding,
     /// The text's place, `messages[2].content`; at most 120 bytes, no content.
     pub channel: String,
+    /// Whether the text stays as it is all the same, since it is signed.
+    pub passed: bool,
 }
 
 /// What of a message was passed on without a look, by reason.
@@ -169,6 +285,8 @@ pub enum UnscannedReason {
     Image,
     /// What only the upstream can read.
     Opaque,
+    /// Something that the upstream fetches.
+    Reference,
     /// A prompt given as token numbers.
     Tokens,
 }
@@ -181,6 +299,7 @@ impl UnscannedReason {
             Self::File => "file",
             Self::Image => "image",
             Self::Opaque => "opaque",
+            Self::Reference => "reference",
             Self::Tokens => "tokens",
         }
     }
@@ -193,20 +312,79 @@ pub struct ResponseFacts {
     pub findings: Vec<Placed>,
     /// All findings.
     pub findings_count: u64,
+    /// Findings in signed texts, which stay as they are, by detector.
+    pub passed: BTreeMap<&'static str, u64>,
     /// The masked texts: a JSON list of `{"channel", "text"}`, cut at [`Limits::max_content`].
     pub content: String,
     /// Whether text is missing from `content`.
     pub content_truncated: bool,
     /// What was not looked at.
     pub unscanned: Vec<Unscanned>,
+    /// Bytes of text that was looked at.
+    pub scanned_bytes: u64,
     /// The model that answered, by its own word.
     pub model: Option<String>,
+    /// Why it ended, by its own word.
+    pub finish: Option<String>,
+    /// What it cost, in tokens.
+    pub usage: Usage,
+    /// Names of the tools that it calls, at most [`MAX_TOOL_CALLS`].
+    pub tool_calls: Vec<String>,
+    /// What the upstream noted on it.
+    pub annotations: Vec<Annotation>,
     /// Whether the answer came to its end: a finish reason or `[DONE]` was seen.
     pub done: bool,
     /// Events with data; 0 for an answer in one piece.
     pub events: u64,
     /// Events of a form that the API is not known to send; masked like any other.
     pub unknown_events: u64,
+}
+
+/// Tokens, by the upstream's word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of the request.
+    pub input: Option<u64>,
+    /// Of the answer.
+    pub output: Option<u64>,
+    /// Of the request, from a cache.
+    pub cached: Option<u64>,
+}
+
+impl ResponseFacts {
+    /// Notes a text that says something about the answer.
+    fn note(&mut self, masker: &Masker, place: Place, text: &str) {
+        let kept = || {
+            let named = !text.is_empty() && is_name(text);
+            let named = named && masker.mask(text, &mut Vec::new()).is_none();
+            named.then(|| text.to_owned())
+        };
+        match place {
+            Place::Model if self.model.is_none() => self.model = kept(),
+            Place::Finish => self.finish = kept().or_else(|| self.finish.take()),
+            _ => {}
+        }
+    }
+
+    /// Notes a number that says something about the answer.
+    fn count(&mut self, place: Place, digits: &str) {
+        let Place::Count(count) = place else { return };
+        let kept = match count {
+            Count::Cached => &mut self.usage.cached,
+            Count::Input => &mut self.usage.input,
+            Count::Output => &mut self.usage.output,
+        };
+        *kept = digits.parse().ok().or(*kept);
+    }
+
+    /// Notes the name of a tool that is called.
+    fn call(&mut self, masker: &Masker, name: &str) {
+        if self.tool_calls.len() < MAX_TOOL_CALLS {
+            let plain = is_name(name) && masker.mask(name, &mut Vec::new()).is_none();
+            self.tool_calls
+                .push(if plain { name } else { "*" }.to_owned());
+        }
+    }
 }
 
 /// What stands at a path, by the word of an API's module.
@@ -216,8 +394,12 @@ enum Place {
     Text,
     /// A piece of a text that goes on in the next event.
     Piece(Shape),
-    /// A role, type, id or name: stays.
+    /// A type, id or name: stays.
     Name,
+    /// Whose the message is: stays.
+    Role,
+    /// Name of the tool that a call calls: stays.
+    CallName,
     /// Filling without meaning: stays, and an event with nothing else may go.
     Padding,
     /// A value at the root that is repeated in each event: stays.
@@ -234,6 +416,20 @@ enum Place {
     Blob(UnscannedReason),
     /// Text, or numbers that stand for text.
     Prompt,
+    /// Nothing: it would refer to what only the upstream has.
+    Elsewhere,
+    /// An item, which must not be a mere reference.
+    Item,
+    /// What an item is.
+    ItemKind,
+    /// Names what the upstream fetches: counted.
+    Reference,
+    /// Text that stays as it is if its signature stands beside it.
+    Signed,
+    /// A signature: stays, counted.
+    Signature,
+    /// A number of tokens.
+    Count(Count),
     /// Number of a choice; without it its position counts.
     ChoiceIndex,
     /// Number of a tool call; without it its position counts.
@@ -242,6 +438,17 @@ enum Place {
     Finish,
     /// Repeats text in another form: set to null, with all in it.
     Dropped,
+}
+
+/// What is counted in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Count {
+    /// The request, as far as it came from a cache.
+    Cached,
+    /// The request.
+    Input,
+    /// The answer.
+    Output,
 }
 
 /// The form of an event that carries a piece of text.
@@ -255,7 +462,9 @@ enum Shape {
     ToolCall,
     /// A completion's `text`.
     Text,
+    /// A text of an API whose events have types.
+    Typed,
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

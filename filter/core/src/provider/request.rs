@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use crate::json::{Container, Edits, Event, Value, walk};
-use crate::mask::Masker;
+use crate::json::{Container, Edits, Event, Path, Span, Step, Text, Value, walk};
+use crate::mask::{Finding, Masker};
 
-use super::scan::{Scan, is_name};
+use super::history::History;
+use super::item::{ContentItem, Items, Part, Watch};
+use super::scan::{Scan, channel_name, is_blob, is_name};
 use super::{Api, Limits, Place, Placed, Unreadable, Unscanned, UnscannedReason};
 
 /// A request whose secrets are masked, and what policy wants to know about it.
 pub struct MaskedRequest {
-    /// The body to send; `None` if it stays as it came.
+    /// The body to send, masked; `None` if it stays as it came.
     pub body: Option<Vec<u8>>,
+    /// The body as it came but for what the gateway itself had said in it; `None` if that is nothing.
+    pub unmasked: Option<Vec<u8>>,
     /// The model asked for.
     pub model: Option<String>,
     /// Whether the answer shall be a stream.
@@ -24,11 +28,18 @@ pub struct MaskedRequest {
     pub by_detector: BTreeMap<&'static str, u64>,
     /// What was not looked at.
     pub unscanned: Vec<Unscanned>,
+    /// Bytes of text that was looked at.
+    pub scanned_bytes: u64,
     /// Names of the tools offered to the model, in order.
     pub tools: Vec<String>,
+    /// The items that [`Watch`] asks for, in order.
+    pub items: Vec<ContentItem>,
+    /// Whether there are more of them than are kept.
+    pub items_overflow: bool,
 }
 
-/// Masks all text in a request, and reads what decisions need.
+/// Masks all text in a request, takes out what the gateway itself had said in the history, and reads
+/// what decisions need.
 ///
 /// `null` counts as absent for `stream`, `messages` and `tools`, but not for `model`.
 ///
@@ -40,72 +51,350 @@ pub fn mask_request(
     masker: &Masker,
     body: &[u8],
     limits: &Limits,
+    watch: &Watch,
 ) -> Result<MaskedRequest, Unreadable> {
-    let mut scan = Scan::new(limits);
-    let mut edits = Edits::default();
-    let mut model = None;
-    let mut stream = false;
-    let mut tools = Vec::new();
-    walk(body, &mut |path, event| {
-        match event {
-            Event::Open(container) => match path.depth() {
-                0 if container != Container::Object => return Err(Unreadable::NotAnObject),
-                1 => match api.request_place(&path.steps()) {
-                    Place::Model | Place::Stream => return Err(Unreadable::WrongType),
-                    Place::List if container != Container::Array => {
-                        return Err(Unreadable::WrongType);
-                    }
-                    _ => {}
-                },
-                _ => {}
-            },
-            Event::Key(span, key) => {
-                if path.depth() == 0 && is_other_spelling(&key.decode(), api.deciding_keys()) {
-                    return Err(Unreadable::OtherSpelling);
-                }
-                scan.key(masker, path, (span, key), &mut edits);
-            }
-            Event::Value(_, _) if path.depth() == 0 => return Err(Unreadable::NotAnObject),
-            Event::Value(span, value) => match (api.request_place(&path.steps()), value) {
-                (Place::Model, Value::Text(name)) if is_name(&name.decode()) => {
-                    model = Some(name.decode().into_owned());
-                }
-                (Place::Stream, Value::Bool(wanted)) => stream = wanted,
-                (Place::Stream | Place::List, Value::Null) => {}
-                (Place::Model | Place::Stream | Place::List, _) => {
-                    return Err(Unreadable::WrongType);
-                }
-                (place, Value::Text(text)) => {
-                    scan.value(masker, place, path, (span, text), &mut edits);
-                    if place == Place::ToolName {
-                        let name = text.decode();
-                        tools.push(if is_name(&name) {
-                            name.into_owned()
-                        } else {
-                            "*".to_owned()
-                        });
-                    }
-                }
-                (Place::Prompt, Value::Number(_)) => {
-                    scan.skip(UnscannedReason::Tokens, span.length());
-                }
-                (_, Value::Null | Value::Bool(_) | Value::Number(_)) => {}
-            },
-            Event::Close(..) => {}
-        }
-        Ok(())
-    })?;
+    let mut reader = Reader {
+        api,
+        masker,
+        body,
+        scan: Scan::new(limits),
+        edits: Edits::default(),
+        unmasked: Edits::default(),
+        items: Items::new(watch),
+        history: History::default(),
+        signed: SignedTexts::default(),
+        item_says: false,
+        model: None,
+        stream: false,
+        tools: Vec::new(),
+    };
+    walk(body, &mut |path, event| reader.see(path, event))?;
+    let Reader {
+        scan,
+        mut edits,
+        mut unmasked,
+        mut history,
+        ..
+    } = reader;
+    history.end(&mut [&mut edits, &mut unmasked]);
+    let kept = reader.items.finish();
     Ok(MaskedRequest {
         body: (!edits.is_empty()).then(|| edits.apply(body)),
-        model,
-        stream,
+        unmasked: (!unmasked.is_empty()).then(|| unmasked.apply(body)),
+        model: reader.model,
+        stream: reader.stream,
         findings: scan.findings,
         findings_count: scan.findings_count,
         by_detector: scan.by_detector,
         unscanned: scan.unscanned,
-        tools,
+        scanned_bytes: scan.scanned,
+        tools: reader.tools,
+        items: kept.items,
+        items_overflow: kept.overflow,
     })
 }
+
+/// One walk through a request.
+struct Reader<'w, 's> {
+    api: Api,
+    masker: &'w Masker,
+    body: &'s [u8],
+    scan: Scan,
+    /// What changes in the masked body.
+    edits: Edits,
+    /// What changes in any body.
+    unmasked: Edits,
+    items: Items<'w, 's>,
+    history: History,
+    signed: SignedTexts,
+    /// The item at hand is more than a reference.
+    item_says: bool,
+    model: Option<String>,
+    stream: bool,
+    tools: Vec<String>,
+}
+
+impl<'s> Reader<'_, 's> {
+    fn see(&mut self, path: &Path<'s>, event: Event<'s>) -> Result<(), Unreadable> {
+        match event {
+            Event::Open(container) => self.open(path, container),
+            Event::Key(span, key) => self.key(path, span, key),
+            Event::Value(_, _) if path.depth() == 0 => Err(Unreadable::NotAnObject),
+            Event::Value(span, value) => self.value(path, span, value),
+            Event::Close(container, span) => self.close(path, container, span),
+        }
+    }
+
+    fn open(&mut self, path: &Path<'s>, container: Container) -> Result<(), Unreadable> {
+        match path.depth() {
+            0 if container != Container::Object => return Err(Unreadable::NotAnObject),
+            1 => match self.api.request_place(&path.steps()) {
+                Place::Model | Place::Stream => return Err(Unreadable::WrongType),
+                Place::Elsewhere => return Err(Unreadable::Elsewhere),
+                Place::List if container != Container::Array => return Err(Unreadable::WrongType),
+                _ => {}
+            },
+            2 => {
+                self.item_says = container == Container::Array;
+                if self.api.request_part(&path.steps()) == Part::Message {
+                    self.history.open();
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, path: &Path<'s>, span: Span, key: Text<'s>) -> Result<(), Unreadable> {
+        if path.depth() == 0 && is_other_spelling(&key.decode(), self.api.deciding_keys()) {
+            return Err(Unreadable::OtherSpelling);
+        }
+        self.item_says |= path.depth() == 2 && !matches!(&*key.decode(), "id" | "type");
+        let masked = self
+            .scan
+            .key(self.masker, path, (span, key), &mut self.edits);
+        if let Some(masked) = masked {
+            let part = match self.api.request_part(&path.steps()) {
+                Part::Arguments => Part::InArguments,
+                part => part,
+            };
+            self.items
+                .text(part, key, Some((masked, &self.scan.latest)));
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, path: &Path<'s>, span: Span, value: Value<'s>) -> Result<(), Unreadable> {
+        let steps = path.steps();
+        match (self.api.request_place(&steps), value) {
+            (Place::Model, Value::Text(name)) if is_name(&name.decode()) => {
+                self.model = Some(name.decode().into_owned());
+            }
+            (Place::Stream, Value::Bool(wanted)) => self.stream = wanted,
+            (Place::Stream | Place::List | Place::Elsewhere, Value::Null) => {}
+            (Place::Elsewhere, _) => return Err(Unreadable::Elsewhere),
+            (Place::ItemKind, Value::Text(kind)) if kind.decode() == "item_reference" => {
+                return Err(Unreadable::Elsewhere);
+            }
+            (Place::Model | Place::Stream | Place::List, _) => return Err(Unreadable::WrongType),
+            (place, Value::Text(text)) => self.text(place, path, &steps, (span, text)),
+            (Place::Prompt, Value::Number(_)) => {
+                self.scan.skip(UnscannedReason::Tokens, span.length());
+            }
+            (_, Value::Null | Value::Bool(_) | Value::Number(_)) => {}
+        }
+        if path.depth() == 2 && self.api.request_part(&steps) == Part::Message {
+            let edits = &mut [&mut self.edits, &mut self.unmasked];
+            self.history.other(span, edits);
+        }
+        Ok(())
+    }
+
+    fn text(
+        &mut self,
+        place: Place,
+        path: &Path<'s>,
+        steps: &[Step<'_>],
+        (span, text): (Span, Text<'s>),
+    ) {
+        let named = matches!(
+            place,
+            Place::Name | Place::Role | Place::CallName | Place::ItemKind
+        );
+        if path.depth() > 2 && !named && !text.is_empty() {
+            if self.is_own(path, steps, (span, text)) {
+                return;
+            }
+            self.history.more();
+        }
+        if place == Place::Signed {
+            let part = self.api.request_part(steps);
+            self.signed.hold(
+                &mut self.scan,
+                self.masker,
+                path,
+                (span, &text.decode()),
+                part,
+            );
+            return;
+        }
+        if place == Place::Signature && is_blob(&text.decode()) {
+            self.signed.signatures.push(path.depth());
+        }
+        let masked = self
+            .scan
+            .value(self.masker, place, path, (span, text), &mut self.edits);
+        let name = || {
+            masked
+                .as_deref()
+                .map_or_else(|| text.decode(), |masked| masked.to_owned().into())
+        };
+        match place {
+            Place::Role => self.items.role(&name()),
+            Place::CallName => {
+                self.history.more();
+                let found = masked.is_some().then_some(&self.scan.latest);
+                self.items.call_name(&name(), found);
+            }
+            Place::ToolName => {
+                let name = text.decode();
+                self.tools.push(if is_name(&name) {
+                    name.into_owned()
+                } else {
+                    "*".to_owned()
+                });
+            }
+            _ => {}
+        }
+        if place != Place::CallName && (masked.is_some() || self.items.watches_calls()) {
+            let part = self.api.request_part(steps);
+            let found = masked.map(|masked| (masked, &self.scan.latest));
+            self.items.text(part, text, found);
+        }
+    }
+
+    /// Takes a text that ends as ours do; whether it is ours shows with its message's role.
+    fn is_own(
+        &mut self,
+        path: &Path<'s>,
+        steps: &[Step<'_>],
+        (span, text): (Span, Text<'s>),
+    ) -> bool {
+        let part = self.api.request_part(steps);
+        if !text.may_be_ours() || !matches!(part, Part::Text { role: None, .. }) {
+            return false;
+        }
+        let is_block = |end: usize| {
+            let above = steps.get(..end);
+            above.is_some_and(|above| self.api.request_part(above) == Part::Block)
+        };
+        let in_block = (1..steps.len()).any(is_block);
+        let text = text.decode();
+        self.history
+            .take((span, &text), part, in_block, || channel_name(path))
+    }
+
+    fn close(
+        &mut self,
+        path: &Path<'s>,
+        container: Container,
+        span: Span,
+    ) -> Result<(), Unreadable> {
+        let depth = path.depth();
+        if depth == 2 && !self.item_says && self.api.request_place(&path.steps()) == Place::Item {
+            return Err(Unreadable::Elsewhere);
+        }
+        if container == Container::Object {
+            let Self {
+                signed,
+                scan,
+                edits,
+                items,
+                ..
+            } = self;
+            signed.close(scan, depth + 1, edits, &mut |part, masked, found| {
+                items.found(part, masked, found);
+            });
+        }
+        if !(2..=MAX_PART_DEPTH).contains(&depth) {
+            return Ok(());
+        }
+        let part = self.api.request_part(&path.steps());
+        match part {
+            Part::Block => self.history.block(span),
+            Part::Message => self.close_message(span),
+            Part::Arguments | Part::Call | Part::InArguments | Part::Text { .. } => {}
+        }
+        self.items.close(part, span, self.body, &self.edits);
+        Ok(())
+    }
+
+    fn close_message(&mut self, span: Span) {
+        let assistant = self.items.is_assistant();
+        let edits = &mut [&mut self.edits, &mut self.unmasked];
+        for own in self.history.close(span, assistant, edits) {
+            let text = if assistant { own.left() } else { &own.text };
+            let masked = self.scan.mask(self.masker, text, || own.channel.clone());
+            if assistant {
+                self.unmasked.replace_text(own.span, text);
+            }
+            if assistant || masked.is_some() {
+                let sent = masked.as_deref().unwrap_or(text);
+                self.edits.replace_text(own.span, sent);
+            }
+            if let Some(masked) = masked {
+                self.items.found(own.part, masked, &self.scan.latest);
+            }
+        }
+    }
+}
+
+/// Texts whose signatures may stand behind them: until their object ends it is open whether they
+/// may be changed.
+#[derive(Default)]
+struct SignedTexts {
+    texts: Vec<SignedText>,
+    /// Depths of the signatures in objects that have not ended.
+    signatures: Vec<usize>,
+}
+
+struct SignedText {
+    depth: usize,
+    span: Span,
+    masked: Option<String>,
+    findings: Vec<Finding>,
+    channel: String,
+    part: Part,
+}
+
+impl SignedTexts {
+    fn hold(
+        &mut self,
+        scan: &mut Scan,
+        masker: &Masker,
+        path: &Path<'_>,
+        (span, text): (Span, &str),
+        part: Part,
+    ) {
+        let (masked, findings) = scan.look(masker, text);
+        if !findings.is_empty() {
+            self.texts.push(SignedText {
+                depth: path.depth(),
+                span,
+                masked,
+                findings,
+                channel: channel_name(path),
+                part,
+            });
+        }
+    }
+
+    /// Ends an object whose values stand at this depth; tells `found` what was found, and where.
+    fn close(
+        &mut self,
+        scan: &mut Scan,
+        depth: usize,
+        edits: &mut Edits,
+        found: &mut impl FnMut(Part, String, &BTreeMap<&'static str, u64>),
+    ) {
+        let is_signed = self.signatures.pop_if(|at| *at >= depth).is_some();
+        while let Some(text) = self.texts.pop_if(|text| text.depth >= depth) {
+            scan.fresh = text.findings;
+            if is_signed {
+                scan.place_passed(|| text.channel);
+            } else {
+                scan.place(|| text.channel);
+                if let Some(masked) = &text.masked {
+                    edits.replace_text(text.span, masked);
+                }
+            }
+            found(text.part, text.masked.unwrap_or_default(), &scan.latest);
+        }
+    }
+}
+
+/// Deepest path of an object that means something to items.
+const MAX_PART_DEPTH: usize = 6;
 
 /// Whether a reader that ignores case (as Go's does) would take the key for one that decides.
 fn is_other_spelling(key: &str, deciding: &[&str]) -> bool {

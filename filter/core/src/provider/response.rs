@@ -1,10 +1,12 @@
 //! Masks answers that come in one piece.
 
-use crate::json::{Edits, Event, Value, walk};
+use crate::json::{Container, Edits, Event, Value, walk};
 use crate::mask::Masker;
 
+use super::annotations::is_annotation;
 use super::content::Content;
-use super::scan::{Scan, channel_name, is_name, looks_like_json};
+use super::item::{ContentItem, Items, OWN_TEXT, Watch};
+use super::scan::{Scan, channel_name, looks_like_json};
 use super::{Api, Limits, Place, ResponseFacts, Unreadable};
 
 /// An answer whose secrets are masked.
@@ -13,6 +15,10 @@ pub struct MaskedResponse {
     pub body: Option<Vec<u8>>,
     /// What was learnt from it.
     pub facts: ResponseFacts,
+    /// The tool calls in it that [`Watch`] asks for, in order.
+    pub calls: Vec<ContentItem>,
+    /// Whether there are more of them than are kept.
+    pub calls_overflow: bool,
 }
 
 /// Masks an answer in the API's own form that is not a stream.
@@ -25,8 +31,9 @@ pub fn mask_response(
     masker: &Masker,
     body: &[u8],
     limits: &Limits,
+    watch: &Watch,
 ) -> Result<MaskedResponse, Unreadable> {
-    mask_json(Some(api), masker, body, limits)
+    mask_json(Some(api), masker, body, limits, watch)
 }
 
 /// Masks a body of no known form, such as an error: all strings of JSON, or plain text.
@@ -40,17 +47,19 @@ pub fn mask_plain(
     limits: &Limits,
 ) -> Result<MaskedResponse, Unreadable> {
     if looks_like_json(body) {
-        return mask_json(None, masker, body, limits);
+        return mask_json(None, masker, body, limits, &Watch::default());
     }
     let text = std::str::from_utf8(body).map_err(|_| Unreadable::NotText)?;
     let mut scan = Scan::new(limits);
     let mut content = Content::new(limits);
     let masked = scan.mask(masker, text, || "body".to_owned());
     content.add_whole(|| "body".to_owned(), masked.as_deref().unwrap_or(text));
-    let facts = facts(scan, &content);
+    let facts = scan.facts(&content, ResponseFacts::default());
     Ok(MaskedResponse {
         body: masked.map(String::into_bytes),
         facts,
+        calls: Vec::new(),
+        calls_overflow: false,
     })
 }
 
@@ -60,17 +69,27 @@ fn mask_json(
     masker: &Masker,
     body: &[u8],
     limits: &Limits,
+    watch: &Watch,
 ) -> Result<MaskedResponse, Unreadable> {
+    let mut items = Items::new(watch);
     let mut scan = Scan::new(limits);
     let mut content = Content::new(limits);
     let mut edits = Edits::default();
-    let mut model = None;
-    let mut done = false;
+    let mut learnt = ResponseFacts::default();
     walk(body, &mut |path, event| {
         let place = || api.map_or(Place::Text, |api| api.answer_place(&path.steps()));
+        let part = || api.map_or(OWN_TEXT, |api| api.answer_part(&path.steps()));
         match event {
-            Event::Key(span, key) => scan.key(masker, path, (span, key), &mut edits),
+            Event::Key(span, key) => {
+                scan.key(masker, path, (span, key), &mut edits);
+            }
             Event::Open(_) | Event::Value(_, Value::Null) => {}
+            Event::Value(span, value) if is_annotation(path) => {
+                learnt.annotate(masker, path, value, scan.has_masked());
+                if let Value::Text(text) = value {
+                    scan.value(masker, Place::Text, path, (span, text), &mut edits);
+                }
+            }
             Event::Value(span, value) => match (place(), value) {
                 (Place::Dropped, _) => {
                     if path.last_key().is_some_and(|key| key == "logprobs") {
@@ -83,46 +102,60 @@ fn mask_json(
                         let masked = scan.mask(masker, &decoded, || channel_name(path));
                         let kept = masked.as_deref().unwrap_or(&decoded);
                         content.add_whole(|| channel_name(path), kept);
-                        if let Some(masked) = masked {
-                            edits.replace_text(span, &masked);
+                        if let Some(masked) = &masked {
+                            edits.replace_text(span, masked);
+                        }
+                        if items.watches_calls() {
+                            let found = masked.map(|masked| (masked, &scan.latest));
+                            items.text(part(), text, found);
                         }
                         return Ok(());
                     }
-                    done |= place == Place::Finish;
-                    if place == Place::Model && model.is_none() && is_name(&decoded) {
-                        model = Some(decoded.into_owned());
+                    learnt.done |= place == Place::Finish;
+                    learnt.note(masker, place, &decoded);
+                    if place == Place::CallName {
+                        learnt.call(masker, &decoded);
                     }
-                    scan.value(masker, place, path, (span, text), &mut edits);
+                    if place == Place::Signed {
+                        let masked = scan.signed(masker, &decoded, || channel_name(path));
+                        let kept = masked.as_deref().unwrap_or(&decoded);
+                        content.add_whole(|| channel_name(path), kept);
+                        return Ok(());
+                    }
+                    let masked = scan.value(masker, place, path, (span, text), &mut edits);
+                    if place == Place::CallName {
+                        let name = masked.map_or_else(|| text.decode(), Into::into);
+                        items.call_name(&name, None);
+                    } else if items.watches_calls() {
+                        let found = masked.map(|masked| (masked, &scan.latest));
+                        items.text(part(), text, found);
+                    }
                 }
-                (_, Value::Null | Value::Bool(_) | Value::Number(_)) => {}
+                (place, Value::Number(digits)) => learnt.count(place, digits),
+                (_, Value::Null | Value::Bool(_)) => {}
             },
-            Event::Close(_, span) => {
+            Event::Close(container, span) => {
                 if path.last_key().is_some_and(|key| key == "logprobs") && place() == Place::Dropped
                 {
-                    edits.replace(span, b"null");
+                    let nothing: &[u8] = match container {
+                        Container::Array => b"[]",
+                        Container::Object => b"null",
+                    };
+                    edits.replace(span, nothing);
+                }
+                if items.watches_calls() {
+                    items.close(part(), span, body, &edits);
                 }
             }
         }
         Ok::<_, Unreadable>(())
     })?;
-    let facts = ResponseFacts {
-        model,
-        done,
-        ..facts(scan, &content)
-    };
+    let calls = items.finish();
+    let facts = scan.facts(&content, learnt);
     Ok(MaskedResponse {
         body: (!edits.is_empty()).then(|| edits.apply(body)),
         facts,
+        calls: calls.items,
+        calls_overflow: calls.overflow,
     })
-}
-
-fn facts(scan: Scan, content: &Content) -> ResponseFacts {
-    ResponseFacts {
-        findings: scan.findings,
-        findings_count: scan.findings_count,
-        content: content.to_json(),
-        content_truncated: content.truncated,
-        unscanned: scan.unscanned,
-        ..ResponseFacts::default()
-    }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::json::{Edits, Path, Span, Step, Text};
 use crate::mask::{Finding, Masker};
 
-use super::{Limits, MAX_NAME_BYTES, Place, Placed, Unscanned, UnscannedReason};
+use super::content::Content;
+use super::{Limits, MAX_NAME_BYTES, Place, Placed, ResponseFacts, Unscanned, UnscannedReason};
 
 /// Shortest base64 that counts as a blob; a shorter one is masked as text.
 const MIN_BLOB_BYTES: usize = 128;
@@ -25,9 +26,17 @@ pub(super) struct Scan {
     pub(super) findings_count: u64,
     /// All findings by detector, a closed list.
     pub(super) by_detector: BTreeMap<&'static str, u64>,
+    /// Findings in texts that stay as they are, by detector.
+    pub(super) passed: BTreeMap<&'static str, u64>,
     pub(super) unscanned: Vec<Unscanned>,
+    /// Bytes of text that was looked at.
+    pub(super) scanned: u64,
     /// Findings that have no place yet.
     pub(super) fresh: Vec<Finding>,
+    /// What is looked at may be a repeat.
+    again: bool,
+    /// Findings by detector of the last text that had any.
+    pub(super) latest: BTreeMap<&'static str, u64>,
     max_findings: usize,
 }
 
@@ -46,12 +55,62 @@ impl Scan {
         text: &str,
         channel: impl FnOnce() -> String,
     ) -> Option<String> {
+        self.scanned += text.len() as u64;
         let masked = masker.mask(text, &mut self.fresh);
         self.place(channel);
         masked
     }
 
-    /// Masks a string value by its place.
+    /// Masks a text whose findings are filed later.
+    pub(super) fn look(&mut self, masker: &Masker, text: &str) -> (Option<String>, Vec<Finding>) {
+        self.scanned += text.len() as u64;
+        let mut findings = Vec::new();
+        (masker.mask(text, &mut findings), findings)
+    }
+
+    /// Looks at a text that stays as it is; gives the text for the record, if that differs.
+    pub(super) fn signed(
+        &mut self,
+        masker: &Masker,
+        text: &str,
+        channel: impl FnOnce() -> String,
+    ) -> Option<String> {
+        self.scanned += text.len() as u64;
+        let masked = masker.mask(text, &mut self.fresh);
+        self.place_passed(channel);
+        masked
+    }
+
+    /// Masks a text that may repeat another one of the same name; what is found in the same place
+    /// of it is not counted again.
+    pub(super) fn mask_again(
+        &mut self,
+        masker: &Masker,
+        text: &str,
+        channel: impl FnOnce() -> String,
+    ) -> Option<String> {
+        self.scanned += text.len() as u64;
+        let masked = masker.mask(text, &mut self.fresh);
+        self.place_again(channel);
+        masked
+    }
+
+    /// As [`value`](Self::value), for a value that may be a repeat.
+    pub(super) fn value_again(
+        &mut self,
+        masker: &Masker,
+        place: Place,
+        path: &Path<'_>,
+        (span, text): (Span, Text<'_>),
+        edits: &mut Edits,
+    ) -> Option<String> {
+        let fresh = std::mem::replace(&mut self.again, true);
+        let masked = self.value(masker, place, path, (span, text), edits);
+        self.again = fresh;
+        masked
+    }
+
+    /// Masks a string value by its place; gives what is sent in its place if it has findings.
     pub(super) fn value(
         &mut self,
         masker: &Masker,
@@ -59,16 +118,32 @@ impl Scan {
         path: &Path<'_>,
         (span, text): (Span, Text<'_>),
         edits: &mut Edits,
-    ) {
+    ) -> Option<String> {
         let text = text.decode();
         let stays = match place {
             Place::Padding | Place::Envelope | Place::Model | Place::Finish => is_name(&text),
-            Place::Blob(reason) if is_blob(&text) => {
+            Place::Blob(reason) if is_blob_of(reason, &text) => {
                 self.skip(reason, span.length());
+                true
+            }
+            Place::Reference => {
+                self.skip(UnscannedReason::Reference, span.length());
+                false
+            }
+            Place::Signature if is_blob(&text) => {
+                self.skip(UnscannedReason::Opaque, span.length());
                 true
             }
             Place::Text
             | Place::Name
+            | Place::Role
+            | Place::CallName
+            | Place::Count(_)
+            | Place::Elsewhere
+            | Place::Item
+            | Place::ItemKind
+            | Place::Signature
+            | Place::Signed
             | Place::ToolName
             | Place::Prompt
             | Place::Piece(_)
@@ -79,40 +154,98 @@ impl Scan {
             | Place::ToolIndex
             | Place::Dropped => false,
         };
-        if !stays && let Some(masked) = self.mask(masker, &text, || channel_name(path)) {
-            edits.replace_text(span, &masked);
+        if stays {
+            return None;
         }
+        let masked = self.mask(masker, &text, || channel_name(path))?;
+        edits.replace_text(span, &masked);
+        Some(masked)
     }
 
-    /// Masks a key; `path` is that of its object.
+    /// Masks a key; `path` is that of its object. Gives the masked key if it has findings.
     pub(super) fn key(
         &mut self,
         masker: &Masker,
         path: &Path<'_>,
         (span, key): (Span, Text<'_>),
         edits: &mut Edits,
-    ) {
+    ) -> Option<String> {
         let key = key.decode();
         let plain = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
         let plain = key.len() <= MAX_PLAIN_KEY_BYTES && key.bytes().all(plain);
-        if !plain && let Some(masked) = self.mask(masker, &key, || channel_name(path) + "(key)") {
-            edits.replace_text(span, &masked);
+        if plain {
+            return None;
         }
+        let masked = self.mask(masker, &key, || channel_name(path) + "(key)")?;
+        edits.replace_text(span, &masked);
+        Some(masked)
+    }
+
+    /// What was learnt from an answer, with what was found in it.
+    pub(super) fn facts(&self, content: &Content, learnt: ResponseFacts) -> ResponseFacts {
+        ResponseFacts {
+            findings: self.findings.clone(),
+            findings_count: self.findings_count,
+            content: content.to_json(),
+            content_truncated: content.truncated,
+            unscanned: self.unscanned.clone(),
+            scanned_bytes: self.scanned,
+            passed: self.passed.clone(),
+            ..learnt
+        }
+    }
+
+    /// Whether a text was changed.
+    pub(super) fn has_masked(&self) -> bool {
+        self.findings_count > self.passed.values().sum()
     }
 
     /// Files the fresh findings under their channel.
     pub(super) fn place(&mut self, channel: impl FnOnce() -> String) {
+        if self.again {
+            self.place_again(channel);
+        } else {
+            self.place_all(false, channel);
+        }
+    }
+
+    /// Files the fresh findings of a text that stays as it is.
+    pub(super) fn place_passed(&mut self, channel: impl FnOnce() -> String) {
+        for finding in &self.fresh {
+            *self.passed.entry(finding.detector).or_default() += 1;
+        }
+        self.place_all(true, channel);
+    }
+
+    /// Files those of the fresh findings that are not filed in the same place.
+    pub(super) fn place_again(&mut self, channel: impl FnOnce() -> String) {
         if self.fresh.is_empty() {
             return;
         }
         let channel = channel();
+        let filed = &self.findings;
+        self.fresh.retain(|finding| {
+            let same = |placed: &Placed| placed.finding == *finding && placed.channel == channel;
+            !filed.iter().any(same)
+        });
+        self.place_all(false, || channel);
+    }
+
+    fn place_all(&mut self, passed: bool, channel: impl FnOnce() -> String) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        let channel = channel();
+        self.latest.clear();
         for finding in self.fresh.drain(..) {
             self.findings_count += 1;
+            *self.latest.entry(finding.detector).or_default() += 1;
             *self.by_detector.entry(finding.detector).or_default() += 1;
             if self.findings.len() < self.max_findings {
                 self.findings.push(Placed {
                     finding,
                     channel: channel.clone(),
+                    passed,
                 });
             }
         }
@@ -179,8 +312,16 @@ pub(super) fn is_name(text: &str) -> bool {
     text.len() <= MAX_NAME_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// A blob of a kind: what is not for the upstream alone is in plain base64.
+fn is_blob_of(reason: UnscannedReason, text: &str) -> bool {
+    let url_safe = |byte| matches!(byte, b'-' | b'_' | b'.');
+    let opaque = reason == UnscannedReason::Opaque;
+    let payload = text.rsplit(',').next().unwrap_or_default();
+    is_blob(text) && (opaque || !payload.bytes().any(url_safe))
+}
+
 /// Long base64, or a data URL of it.
-fn is_blob(text: &str) -> bool {
+pub(super) fn is_blob(text: &str) -> bool {
     pub(super) const MAX_TYPE_BYTES: usize = 64;
     let payload = match text.strip_prefix("data:") {
         Some(url) => match url.split_once(";base64,") {

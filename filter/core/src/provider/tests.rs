@@ -33,7 +33,13 @@ pub(super) fn masked(text: &str) -> String {
 }
 
 fn request(api: Api, body: &str) -> Result<MaskedRequest, Unreadable> {
-    mask_request(api, &masker(), body.as_bytes(), &Limits::default())
+    mask_request(
+        api,
+        &masker(),
+        body.as_bytes(),
+        &Limits::default(),
+        &Watch::default(),
+    )
 }
 
 fn sent(api: Api, body: &str) -> (String, Vec<String>) {
@@ -106,6 +112,302 @@ fn secrets_of_a_completion_request_are_masked() {
     let (sent, channels) = sent(Api::Completions, &body);
     assert_eq!(sent, body.replace(SECRET, &masked(SECRET)));
     assert_eq!(channels, ["prompt", "suffix", "extra.context[0]"]);
+}
+
+#[test]
+fn secrets_of_a_responses_request_are_masked_wherever_text_may_be() {
+    let cases = [
+        (r#"{"instructions":"§"}"#, "instructions"),
+        (r#"{"input":"a § b"}"#, "input"),
+        (
+            r#"{"input":[{"role":"user","content":"§"}]}"#,
+            "input[0].content",
+        ),
+        (
+            r#"{"input":[{"type":"message","role":"user","content":[{"type":"input_text","text":"§"}]}]}"#,
+            "input[0].content[0].text",
+        ),
+        (
+            r#"{"input":[{"type":"function_call","name":"f","arguments":"{\"k\":\"§\"}","call_id":"c"}]}"#,
+            "input[0].arguments",
+        ),
+        (
+            r#"{"input":[{"type":"function_call_output","call_id":"c","output":"§"}]}"#,
+            "input[0].output",
+        ),
+        (
+            r#"{"input":[{"type":"function_call_output","call_id":"c","output":[{"type":"input_text","text":"§"}]}]}"#,
+            "input[0].output[0].text",
+        ),
+        (
+            r#"{"input":[{"type":"custom_tool_call","name":"f","input":"§","call_id":"c"}]}"#,
+            "input[0].input",
+        ),
+        (
+            r#"{"input":[{"type":"reasoning","summary":[{"type":"summary_text","text":"§"}]}]}"#,
+            "input[0].summary[0].text",
+        ),
+        (
+            r#"{"input":[{"type":"reasoning","encrypted_content":"§"}]}"#,
+            "input[0].encrypted_content",
+        ),
+        (
+            r#"{"input":[{"type":"message","role":"user","content":[{"type":"input_image","image_url":"https://h/?t=§"}]}]}"#,
+            "input[0].content[0].image_url",
+        ),
+        (
+            r#"{"tools":[{"type":"function","name":"f","parameters":{"description":"§"}}]}"#,
+            "tools[0].parameters.description",
+        ),
+        (r#"{"previous_response_id":null,"user":"§"}"#, "user"),
+    ];
+    for (body, channel) in cases {
+        let expected = body.replace('§', &masked(SECRET));
+        let (sent, channels) = sent(Api::Responses, &body.replace('§', SECRET));
+        assert_eq!(sent, expected, "{body}");
+        assert_eq!(channels, [channel], "{body}");
+    }
+}
+
+#[test]
+fn secrets_of_a_messages_request_are_masked_wherever_text_may_be() {
+    let cases = [
+        (r#"{"system":"§"}"#, "system"),
+        (
+            r#"{"system":[{"type":"text","text":"§"}]}"#,
+            "system[0].text",
+        ),
+        (
+            r#"{"messages":[{"role":"user","content":"§"}]}"#,
+            "messages[0].content",
+        ),
+        (
+            r#"{"messages":[{"role":"user","content":[{"type":"text","text":"§"}]}]}"#,
+            "messages[0].content[0].text",
+        ),
+        (
+            r#"{"messages":[{"role":"assistant","content":[{"type":"tool_use","name":"f","input":{"deep":[{"a":"§"}]}}]}]}"#,
+            "messages[0].content[0].input.deep[0].a",
+        ),
+        (
+            r#"{"messages":[{"role":"user","content":[{"type":"tool_result","content":"§"}]}]}"#,
+            "messages[0].content[0].content",
+        ),
+        (
+            r#"{"messages":[{"role":"user","content":[{"type":"tool_result","content":[{"type":"text","text":"§"}]}]}]}"#,
+            "messages[0].content[0].content[0].text",
+        ),
+        (
+            r#"{"messages":[{"role":"user","content":[{"type":"document","source":{"type":"text","media_type":"text/plain","data":"§"}}]}]}"#,
+            "messages[0].content[0].source.data",
+        ),
+        (
+            r#"{"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"§","signature":""}]}]}"#,
+            "messages[0].content[0].thinking",
+        ),
+        (
+            r#"{"messages":[{"role":"assistant","content":[{"type":"redacted_thinking","data":"§"}]}]}"#,
+            "messages[0].content[0].data",
+        ),
+        (r#"{"metadata":{"user_id":"§"}}"#, "metadata.user_id"),
+    ];
+    for (body, channel) in cases {
+        let expected = body.replace('§', &masked(SECRET));
+        let (sent, channels) = sent(Api::Messages, &body.replace('§', SECRET));
+        assert_eq!(sent, expected, "{body}");
+        assert_eq!(channels, [channel], "{body}");
+    }
+}
+
+#[test]
+fn signed_thinking_in_the_history_is_left_alone_and_recorded() {
+    let signature = "c2lnbmF0dXJl".repeat(12);
+    for block in [
+        format!(r#"{{"type":"thinking","thinking":"{SECRET}","signature":"{signature}"}}"#),
+        format!(r#"{{"signature":"{signature}","thinking":"{SECRET}","type":"thinking"}}"#),
+    ] {
+        let body = format!(r#"{{"messages":[{{"role":"assistant","content":[{block}]}}]}}"#);
+        let request = request(Api::Messages, &body).unwrap();
+        assert!(request.body.is_none(), "{block}");
+        assert_eq!(request.findings_count, 1);
+        assert!(request.findings[0].passed);
+        assert_eq!(request.by_detector["github-pat"], 1);
+    }
+    // A signature beside another block signs nothing here.
+    let body = format!(
+        r#"{{"messages":[{{"role":"assistant","content":[{{"thinking":"{SECRET}"}},{{"signature":"{signature}"}}]}}]}}"#
+    );
+    assert!(request(Api::Messages, &body).unwrap().body.is_some());
+}
+
+#[test]
+fn blobs_of_the_other_apis_are_left_alone_and_counted() {
+    let blob = "QUJD".repeat(100);
+    let image = format!("data:image/png;base64,{blob}");
+    let body = json!({"input": [
+        {"type": "message", "role": "user", "content": [
+            {"type": "input_image", "image_url": image, "detail": "auto"},
+            {"type": "input_file", "file_data": image}, {"type": "input_file", "file_id": "file_1"},
+        ]},
+        {"type": "reasoning", "id": "rs_1", "encrypted_content": blob, "summary": []},
+        {"type": "computer_call_output", "output": {"type": "x", "image_url": image}},
+    ]});
+    let responses = request(Api::Responses, &body.to_string()).unwrap();
+    assert!(responses.body.is_none());
+    let counts = |request: &MaskedRequest| {
+        let unscanned = request.unscanned.iter();
+        let mut counts: Vec<_> = unscanned.map(|it| (it.reason.name(), it.count)).collect();
+        counts.sort_unstable();
+        counts
+    };
+    let expected = [("file", 1), ("image", 2), ("opaque", 1), ("reference", 1)];
+    assert_eq!(counts(&responses), expected);
+    let body = json!({"messages": [{"role": "user", "content": [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": blob}},
+        {"type": "image", "source": {"type": "url", "url": "https://h/x"}},
+        {"type": "tool_result", "content": [{"type": "image", "source": {"type": "base64", "data": blob}}]},
+        {"type": "redacted_thinking", "data": blob},
+    ]}]});
+    let messages = request(Api::Messages, &body.to_string()).unwrap();
+    assert!(messages.body.is_none());
+    assert_eq!(
+        counts(&messages),
+        [("file", 2), ("opaque", 1), ("reference", 1)]
+    );
+    // What is not plain base64 is text, such as a token in the place of an image.
+    let body = json!({"messages": [{"content": [{"source": {"data": "a.b-c_".repeat(40)}}]}]});
+    assert!(
+        request(Api::Messages, &body.to_string())
+            .unwrap()
+            .unscanned
+            .is_empty()
+    );
+}
+
+#[test]
+fn facts_for_decisions_are_read_in_every_api() {
+    let body = json!({"model": "m", "stream": true, "input": [], "tools": [
+        {"type": "function", "name": "bash"}, {"type": "web_search"}]});
+    let asked = request(Api::Responses, &body.to_string()).unwrap();
+    assert_eq!((asked.model.as_deref(), asked.stream), (Some("m"), true));
+    assert_eq!(asked.tools, ["bash"]);
+    let body =
+        json!({"model": "m", "messages": [], "tools": [{"name": "bash", "input_schema": {}}]});
+    let asked = request(Api::Messages, &body.to_string()).unwrap();
+    assert_eq!((asked.model.as_deref(), asked.stream), (Some("m"), false));
+    assert_eq!(asked.tools, ["bash"]);
+}
+
+#[test]
+fn p4_what_goes_on_from_something_unseen_is_refused() {
+    for body in [
+        r#"{"previous_response_id":"resp_1"}"#,
+        r#"{"previous_response_id":1}"#,
+        r#"{"previous_response_id":{}}"#,
+        r#"{"conversation":"c"}"#,
+        r#"{"conversation":{"id":"c"}}"#,
+        r#"{"prompt":{"id":"p"}}"#,
+        r#"{"input":[{"type":"item_reference","id":"m","x":1}]}"#,
+        r#"{"input":[{"id":"m"}]}"#,
+        r#"{"input":[{"id":"m","type":null}]}"#,
+        r#"{"input":[{}]}"#,
+    ] {
+        let refused = request(Api::Responses, body).err();
+        assert_eq!(refused, Some(Unreadable::Elsewhere), "{body}");
+    }
+    let cases = [
+        (
+            Api::Responses,
+            r#"{"Previous_response_id":"r"}"#,
+            Unreadable::OtherSpelling,
+        ),
+        (
+            Api::Responses,
+            r#"{"INPUT":"x"}"#,
+            Unreadable::OtherSpelling,
+        ),
+        (Api::Responses, r#"{"model":null}"#, Unreadable::WrongType),
+        (Api::Responses, r#"{"stream":"yes"}"#, Unreadable::WrongType),
+        (Api::Responses, r#"{"tools":{}}"#, Unreadable::WrongType),
+        (Api::Messages, r#"{"messages":"x"}"#, Unreadable::WrongType),
+        (
+            Api::Messages,
+            r#"{"System":"x"}"#,
+            Unreadable::OtherSpelling,
+        ),
+        (
+            Api::Responses,
+            r#"{"input":"a","inpu\u0074":"b"}"#,
+            Unreadable::Json(JsonError::DuplicateKey),
+        ),
+        (
+            Api::Messages,
+            r#"{"messages":[{"role":"user","role":"assistant"}]}"#,
+            Unreadable::Json(JsonError::DuplicateKey),
+        ),
+        (Api::Messages, "{}[]", Unreadable::Json(JsonError::Trailing)),
+    ];
+    for (api, body, expected) in cases {
+        assert_eq!(request(api, body).err(), Some(expected), "{body}");
+    }
+    let deep = format!(r#"{{"input":{}1{}}}"#, "[".repeat(64), "]".repeat(64));
+    let expected = Some(Unreadable::Json(JsonError::TooDeep));
+    assert_eq!(request(Api::Responses, &deep).err(), expected);
+}
+
+#[test]
+fn whole_answers_of_every_api_are_masked_and_reported() {
+    let text = format!("key {SECRET}");
+    let responses = json!({
+        "id": "r", "object": "response", "model": "m", "status": "completed", "instructions": null,
+        "output": [
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+            {"type": "message", "content": [{"type": "output_text", "text": text, "annotations": [], "logprobs": [{"token": SECRET}]}]},
+            {"type": "function_call", "name": "bash", "call_id": "c", "arguments": "{\"a\":1}"}],
+        "usage": {"input_tokens": 42, "output_tokens": 7, "input_tokens_details": {"cached_tokens": 5}},
+    });
+    let messages = json!({
+        "id": "r", "type": "message", "model": "m", "stop_reason": "completed",
+        "content": [
+            {"type": "text", "text": "hm"}, {"type": "text", "text": text},
+            {"type": "tool_use", "name": "bash", "input": {"a": "1"}}],
+        "usage": {"input_tokens": 42, "output_tokens": 7, "cache_read_input_tokens": 5},
+    });
+    for (api, body) in [(Api::Responses, responses), (Api::Messages, messages)] {
+        let body = body.to_string();
+        let limits = Limits::default();
+        let answer =
+            mask_response(api, &masker(), body.as_bytes(), &limits, &Watch::default()).unwrap();
+        let sent = String::from_utf8(answer.body.unwrap()).unwrap();
+        assert!(
+            !sent.contains(SECRET) && sent.contains(&masked(&text)),
+            "{sent}"
+        );
+        let facts = answer.facts;
+        assert_eq!(facts.model.as_deref(), Some("m"));
+        assert_eq!(
+            (facts.done, facts.finish.as_deref()),
+            (true, Some("completed"))
+        );
+        assert_eq!(
+            (facts.findings_count, facts.tool_calls),
+            (1, vec!["bash".to_owned()])
+        );
+        let usage = Usage {
+            input: Some(42),
+            output: Some(7),
+            cached: Some(5),
+        };
+        assert_eq!(facts.usage, usage);
+        let content: Json = serde_json::from_str(&facts.content).unwrap();
+        let texts: Vec<_> = content
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| &it["text"])
+            .collect();
+        assert_eq!((texts.len(), texts[1]), (3, &json!(masked(&text))));
+    }
 }
 
 #[test]
@@ -298,7 +600,14 @@ fn findings_are_all_counted_but_not_all_kept() {
         max_findings: 3,
         ..Limits::default()
     };
-    let request = mask_request(Api::Chat, &masker(), body.as_bytes(), &limits).unwrap();
+    let request = mask_request(
+        Api::Chat,
+        &masker(),
+        body.as_bytes(),
+        &limits,
+        &Watch::default(),
+    )
+    .unwrap();
     assert_eq!((request.findings.len(), request.findings_count), (3, 10));
     assert!(
         !String::from_utf8(request.body.unwrap())
@@ -334,8 +643,14 @@ fn an_answer_in_one_piece_is_masked_and_reported() {
         "usage": {"total_tokens": 3}, "unknown": [SECRET],
     });
     let body = body.to_string();
-    let response =
-        mask_response(Api::Chat, &masker(), body.as_bytes(), &Limits::default()).unwrap();
+    let response = mask_response(
+        Api::Chat,
+        &masker(),
+        body.as_bytes(),
+        &Limits::default(),
+        &Watch::default(),
+    )
+    .unwrap();
     let sent: Json = serde_json::from_slice(&response.body.unwrap()).unwrap();
     assert!(!sent.to_string().contains(SECRET));
     assert_eq!(sent["choices"][0]["logprobs"], Json::Null);
@@ -461,9 +776,9 @@ proptest! {
         bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\",:\\u0".to_vec())], 0..100),
     ) {
         let limits = Limits::default();
-        for api in [Api::Chat, Api::Completions] {
-            drop(mask_request(api, &masker(), &bytes, &limits));
-            drop(mask_response(api, &masker(), &bytes, &limits));
+        for api in [Api::Chat, Api::Completions, Api::Messages, Api::Responses] {
+            drop(mask_request(api, &masker(), &bytes, &limits, &Watch::default()));
+            drop(mask_response(api, &masker(), &bytes, &limits, &Watch::default()));
         }
         drop(mask_plain(&masker(), &bytes, &limits));
         drop(models::restrict(&bytes, &|_| true, &[]));
@@ -477,7 +792,7 @@ proptest! {
         let mut bytes = sample.into_bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;
-        if let Ok(request) = mask_request(Api::Chat, &masker(), &bytes, &Limits::default()) {
+        if let Ok(request) = mask_request(Api::Chat, &masker(), &bytes, &Limits::default(), &Watch::default()) {
             let body = request.body.as_deref().unwrap_or(&bytes);
             let sent: Json = serde_json::from_slice(body).unwrap();
             // A lone surrogate is one thing that the other reader does not take.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::super::tests::{SECRET, masked, masker};
+use super::super::{Annotation, Usage};
 use super::*;
 
 /// What a caller makes of a stream: texts by choice, kind and tool call.
@@ -92,7 +93,7 @@ fn hear(stream: &[u8]) -> Heard {
 }
 
 fn response(api: Api) -> ResponseMask {
-    ResponseMask::new(api, masker(), &Limits::default())
+    ResponseMask::new(api, masker(), &Limits::default(), Rc::default())
 }
 
 fn through(api: Api, pieces: &[&[u8]]) -> (Vec<u8>, ResponseFacts) {
@@ -216,6 +217,40 @@ fn every_cut_of_the_wire_gives_the_same_bytes() {
             );
         }
     }
+}
+
+#[test]
+fn what_the_upstream_notes_on_an_answer_is_kept_without_the_code() {
+    let note = json!({
+        "CodeVulnerability": [{"id": 3, "start_offset": 4, "end_offset": 17,
+            "details": {"type": "sql-injection", "description": "why"}}],
+        "IPCodeCitations": [{"id": 4, "start_offset": 0, "end_offset": 9, "citations": {
+            "snippet": "let x = 1;", "license": "MIT", "url": format!("https://h/{SECRET}"), "ip_type": "LICENSE"}}],
+    });
+    let events = [
+        says(&format!("a {SECRET} b")),
+        chat_event(&format!("\"index\":0,\"delta\":{{\"content\":\"c\",\"copilot_annotations\":{note}}}")),
+        chat_event(&format!("\"index\":0,\"delta\":{{}},\"copilot_annotations\":{note},\"finish_reason\":\"length\"")),
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":4,\"prompt_tokens_details\":{\"cached_tokens\":2}}}\n\n".to_owned(),
+    ];
+    let (out, facts) = through(Api::Chat, &[events.concat().as_bytes()]);
+    assert!(!String::from_utf8(out).unwrap().contains(SECRET));
+    let kept: Vec<_> = facts.annotations.iter().map(Annotation::to_json).collect();
+    let expected = [
+        json!({"kind": "CodeVulnerability", "id": 3, "start_offset": 4, "end_offset": 17,
+            "type": "sql-injection", "shifted": true}),
+        json!({"kind": "IPCodeCitations", "id": 4, "start_offset": 0, "end_offset": 9,
+            "license": "MIT", "url": format!("https://h/{}", masked(SECRET)), "ip_type": "LICENSE", "shifted": true}),
+    ];
+    assert_eq!(kept, [expected.clone(), expected].concat());
+    assert_eq!(facts.finish.as_deref(), Some("length"));
+    let usage = Usage {
+        input: Some(9),
+        output: Some(4),
+        cached: Some(2),
+    };
+    assert_eq!(facts.usage, usage);
+    assert!(facts.scanned_bytes > 40);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! A caller: a person's client with a token, over HTTP/1.1 or HTTP/2.
 
+mod content;
+
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -247,84 +248,10 @@ impl Answer {
             .collect()
     }
 
-    /// Text of the first choice.
-    pub fn text(&self) -> String {
-        self.texts().remove(&0).unwrap_or_default()
-    }
-
-    /// Text of each choice, streamed or not.
-    pub fn texts(&self) -> BTreeMap<u64, String> {
-        let mut texts = BTreeMap::new();
-        self.each_choice(|index, choice| {
-            let text = [
-                &choice["text"],
-                &choice["delta"]["content"],
-                &choice["message"]["content"],
-            ];
-            let text = text
-                .iter()
-                .find_map(|text| text.as_str())
-                .unwrap_or_default();
-            texts
-                .entry(index)
-                .or_insert_with(String::new)
-                .push_str(text);
-        });
-        texts
-    }
-
-    /// Tool calls: (choice, call) → (name, arguments), fragments joined.
-    pub fn tool_calls(&self) -> BTreeMap<(u64, u64), (String, String)> {
-        let mut calls = BTreeMap::new();
-        self.each_choice(|index, choice| {
-            let given = [
-                &choice["delta"]["tool_calls"],
-                &choice["message"]["tool_calls"],
-            ];
-            let given = given.into_iter().filter_map(Value::as_array).flatten();
-            for (place, call) in given.enumerate() {
-                let number = call["index"].as_u64().unwrap_or(place as u64);
-                let (name, arguments): &mut (String, String) =
-                    calls.entry((index, number)).or_default();
-                name.push_str(call["function"]["name"].as_str().unwrap_or_default());
-                arguments.push_str(call["function"]["arguments"].as_str().unwrap_or_default());
-            }
-        });
-        calls
-    }
-
-    /// `finish_reason` of each choice.
-    pub fn finishes(&self) -> BTreeMap<u64, String> {
-        let mut finishes = BTreeMap::new();
-        self.each_choice(|index, choice| {
-            if let Some(reason) = choice["finish_reason"].as_str() {
-                finishes.insert(index, reason.to_owned());
-            }
-        });
-        finishes
-    }
-
     /// Time until the first byte of the body.
     pub fn first_byte(&self) -> Result<Duration> {
         let first = self.pieces.first().context("the body is empty")?;
         Ok(first.0)
-    }
-
-    fn each_choice(&self, mut each: impl FnMut(u64, &Value)) {
-        let events = self.events();
-        let bodies: Vec<Value> = if events.is_empty() {
-            vec![self.json()]
-        } else {
-            let events = events.iter();
-            events
-                .filter_map(|data| serde_json::from_str(data).ok())
-                .collect()
-        };
-        for body in &bodies {
-            for choice in body["choices"].as_array().into_iter().flatten() {
-                each(choice["index"].as_u64().unwrap_or_default(), choice);
-            }
-        }
     }
 }
 
@@ -346,5 +273,24 @@ pub fn ghost(prompt: &str) -> Value {
         "prompt": prompt, "suffix": "", "max_tokens": 500, "temperature": 0, "top_p": 1, "n": 1,
         "stop": ["\ndef ", "\nclass "], "stream": true,
         "extra": {"language": "python", "next_indent": 0, "trim_by_indentation": true},
+    })
+}
+
+/// A request to `/responses` as clients send it.
+pub fn responses(text: &str) -> Value {
+    json!({
+        "model": "gpt-5.4", "instructions": "You are a helpful assistant.",
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": text}]}],
+        "store": false, "include": ["reasoning.encrypted_content"], "stream": true,
+    })
+}
+
+/// A request to `/v1/messages` as clients send it.
+pub fn messages(text: &str) -> Value {
+    json!({
+        "model": "claude-sonnet-4.6", "max_tokens": 4096,
+        "system": [{"type": "text", "text": "You are a helpful assistant."}],
+        "messages": [{"role": "user", "content": [{"type": "text", "text": text}]}],
+        "stream": true,
     })
 }

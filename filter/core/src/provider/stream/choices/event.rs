@@ -8,8 +8,10 @@ use std::borrow::Cow;
 use crate::json::{Container, Edits, Event, Path, Span, Step, Text, Value, walk};
 use crate::mask::Masker;
 
-use super::super::scan::{Scan, is_name};
-use super::super::{Api, Place, Shape, Unreadable};
+use super::super::super::annotations::is_annotation;
+use super::super::super::scan::{Scan, is_name};
+use super::super::super::{Api, Place, ResponseFacts, Shape, Unreadable};
+use super::CallPlace;
 
 /// What an event of JSON holds, besides what was masked at once.
 #[derive(Default)]
@@ -20,6 +22,8 @@ pub(super) struct Seen<'a> {
     choices: Vec<(usize, u64)>,
     /// Positions of choice and tool call, and its number.
     tools: Vec<(usize, usize, u64)>,
+    /// Positions of choice and tool call, and the name of the tool, masked.
+    calls: Vec<(usize, Option<usize>, String)>,
     /// Positions of the choices that end.
     pub(super) ended: Vec<usize>,
     /// Positions of all choices.
@@ -30,7 +34,6 @@ pub(super) struct Seen<'a> {
     pub(super) more: bool,
     /// The API is known to send such events.
     pub(super) known: bool,
-    pub(super) model: Option<String>,
 }
 
 /// A piece of a channel's text.
@@ -53,18 +56,39 @@ impl Seen<'_> {
         numbered.map_or(position as u64, |choice| choice.1)
     }
 
+    /// The number of a tool call: its own, or else its position.
+    fn tool(&self, position: usize, tool_position: usize) -> u64 {
+        let mut tools = self.tools.iter();
+        let numbered = tools.find(|tool| (tool.0, tool.1) == (position, tool_position));
+        numbered.map_or(tool_position as u64, |tool| tool.2)
+    }
+
     /// The numbers of choice and tool call to which a piece belongs.
     pub(super) fn place(&self, piece: usize) -> Option<(u64, u64)> {
         let piece = self.pieces.get(piece)?;
         let tool = match piece.shape {
-            Shape::ToolCall => self
-                .tools
-                .iter()
-                .find(|tool| (tool.0, tool.1) == (piece.position, piece.tool_position))
-                .map_or(piece.tool_position as u64, |tool| tool.2),
-            Shape::Delta | Shape::FunctionCall | Shape::Text => 0,
+            Shape::ToolCall => self.tool(piece.position, piece.tool_position),
+            Shape::Delta | Shape::FunctionCall | Shape::Text | Shape::Typed => 0,
         };
         Some((self.choice(piece.position), tool))
+    }
+
+    /// The calls that the event names, and those that it only has arguments of.
+    pub(super) fn calls(&self) -> impl Iterator<Item = (CallPlace, &str)> {
+        let named = self.calls.iter().map(|(position, tool_position, name)| {
+            let tool = tool_position.map(|tool| self.tool(*position, tool));
+            ((self.choice(*position), tool), name.as_str())
+        });
+        let pieces = (0..self.pieces.len()).filter_map(|number| {
+            let (choice, tool) = self.place(number)?;
+            let tool = match self.pieces.get(number)?.shape {
+                Shape::ToolCall => Some(tool),
+                Shape::FunctionCall => None,
+                Shape::Delta | Shape::Text | Shape::Typed => return None,
+            };
+            Some(((choice, tool), ""))
+        });
+        named.chain(pieces)
     }
 }
 
@@ -73,6 +97,7 @@ pub(super) struct Reader<'r> {
     pub(super) api: Api,
     pub(super) masker: &'r Masker,
     pub(super) scan: &'r mut Scan,
+    pub(super) facts: &'r mut ResponseFacts,
     /// Most choices, and most tool calls, in one event.
     pub(super) max_channels: usize,
 }
@@ -118,13 +143,18 @@ impl Reader<'_> {
             }
             Event::Value(span, value) => (span, value),
         };
+        if is_annotation(path) {
+            let shifted = self.scan.has_masked();
+            self.facts.annotate(self.masker, path, value, shifted);
+        }
         let steps = path.steps();
         let place = self.api.event_place(&steps);
         let mut indexes = steps.iter().filter_map(|step| match step {
             Step::Index(index) => Some(*index),
             Step::Key(_) => None,
         });
-        let (position, tool_position) = (indexes.next().unwrap_or(0), indexes.next().unwrap_or(0));
+        let (position, tool) = (indexes.next().unwrap_or(0), indexes.next());
+        let tool_position = tool.unwrap_or(0);
         let field = || path.last_key().cloned().unwrap_or_default();
         match (place, value) {
             (Place::Dropped, Value::Null) => {}
@@ -162,9 +192,7 @@ impl Reader<'_> {
                 let name = text.decode();
                 if is_name(&name) {
                     seen.envelope.push((field(), span));
-                    if place == Place::Model && !name.is_empty() {
-                        seen.model = Some(name.into_owned());
-                    }
+                    self.facts.note(self.masker, place, &name);
                 } else {
                     self.scan
                         .value(self.masker, place, path, (span, text), &mut seen.edits);
@@ -174,13 +202,26 @@ impl Reader<'_> {
             (place, Value::Text(text)) => {
                 if place == Place::Finish && !text.is_empty() {
                     seen.ended.push(position);
+                    self.facts.note(self.masker, place, &text.decode());
                 }
                 seen.more |= !(place == Place::Padding || text.is_empty());
-                self.scan
-                    .value(self.masker, place, path, (span, text), &mut seen.edits);
+                let masked =
+                    self.scan
+                        .value(self.masker, place, path, (span, text), &mut seen.edits);
+                if place == Place::CallName {
+                    if seen.calls.len() >= self.max_channels {
+                        return Err(Unreadable::TooManyChannels);
+                    }
+                    let name = masked.unwrap_or_else(|| text.decode().into_owned());
+                    seen.calls.push((position, tool, name));
+                }
             }
             (Place::Padding, _) => {}
-            (_, Value::Bool(_) | Value::Number(_)) => seen.more = true,
+            (place, Value::Number(digits)) => {
+                self.facts.count(place, digits);
+                seen.more = true;
+            }
+            (_, Value::Bool(_)) => seen.more = true,
         }
         Ok(())
     }

@@ -1,0 +1,537 @@
+//! Events with a type: responses and Anthropic's messages.
+//!
+//! An event is about one text, one item or the answer. A delta's text goes through the text's
+//! channel; what ends a text (its `.done`, its block's stop, its item's end, the answer's) sends
+//! first what was kept back. Texts that repeat what was streamed are masked whole, which gives the
+//! very characters that were streamed, and neither counted nor recorded twice.
+//!
+//! Where events are numbered, they stay numbered without gaps: one that is dropped or added here
+//! moves the numbers of all that follow.
+
+mod event;
+
+use crate::json::push_string;
+use crate::sse::Block;
+
+use super::super::scan::is_name;
+use super::super::{Api, Unreadable, messages, responses};
+use super::{Dropped, Flow, Said, Shared};
+use event::{Heard, Seen, read};
+
+/// Most texts of an answer whose repeats are recognised.
+const MAX_REMEMBERED: usize = 1024;
+
+/// A text in an event.
+#[derive(Debug)]
+pub(in crate::provider) struct Spot {
+    /// What it is; `None` if the event's type says it.
+    pub(in crate::provider) field: Option<Field>,
+    /// The item it belongs to; `None` if the event says it.
+    pub(in crate::provider) item: Option<u64>,
+    /// The part it belongs to; `None` if the event says it.
+    pub(in crate::provider) part: Option<u64>,
+    pub(in crate::provider) form: Form,
+}
+
+/// How much of a text stands in an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::provider) enum Form {
+    /// The next piece.
+    Delta,
+    /// All of it, or its beginning where the event begins an item.
+    Whole,
+}
+
+/// What a text of an item is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::provider) enum Field {
+    /// Arguments of a function.
+    Arguments,
+    /// A program to run.
+    Code,
+    /// Input of a tool.
+    Input,
+    /// By the word of the API.
+    Other(Box<str>),
+    /// Why the model says nothing else.
+    Refusal,
+    /// The model's thinking in short.
+    Summary,
+    /// What is said.
+    Text,
+    /// Signed: looked at and left as it is.
+    Thinking,
+}
+
+/// What an event ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::provider) enum Ends {
+    /// All texts.
+    All,
+    /// All texts and the answer.
+    Answer,
+    /// All texts of its item.
+    Item,
+    /// Nothing.
+    Nothing,
+    /// All texts of its part.
+    Part,
+    /// The text that its type names.
+    Text,
+}
+
+/// Which text of an answer it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key {
+    field: Field,
+    item: u64,
+    part: u64,
+}
+
+impl Key {
+    /// Whether the text says what a tool is called with.
+    fn is_call(&self) -> bool {
+        matches!(self.field, Field::Arguments | Field::Input)
+    }
+
+    fn name(&self, api: Api) -> String {
+        match api {
+            Api::Messages => messages::channel_name(&self.field, self.item),
+            Api::Chat | Api::Completions | Api::Responses => {
+                responses::channel_name(&self.field, self.item, self.part)
+            }
+        }
+    }
+}
+
+/// A text of an answer.
+struct Channel {
+    key: Key,
+    flow: Flow,
+    /// It goes on.
+    open: bool,
+    /// All that was streamed of it.
+    said: Said,
+    /// What its deltas are called: a type without `.delta`, or the type of a block's delta.
+    kind: String,
+    /// Where its deltas say that they belong.
+    place: Vec<u8>,
+    /// Its number in the recorded content.
+    content: usize,
+}
+
+/// The items of an answer.
+#[derive(Default)]
+pub(super) struct Typed {
+    channels: Vec<Channel>,
+    /// Items that call a tool, and its name, masked.
+    called: Vec<(u64, String)>,
+    progress: Progress,
+    /// What the caller has seen, while the rest is held.
+    shown: Progress,
+    /// Events added here less those dropped.
+    shift: i64,
+}
+
+/// How far an answer is.
+#[derive(Clone, Default)]
+struct Progress {
+    /// It has begun.
+    started: bool,
+    /// It has ended.
+    ended: bool,
+    /// Items that have begun and not stopped.
+    begun: Vec<u64>,
+    /// First number that no item has.
+    next_item: u64,
+    /// Number of the next event.
+    next_number: u64,
+}
+
+impl Typed {
+    /// Takes an event of JSON.
+    pub(super) fn event(
+        &mut self,
+        shared: &mut Shared,
+        block: &Block<'_>,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unreadable> {
+        if !shared.hold.is_holding() {
+            self.shown.clone_from(&self.progress);
+        }
+        let mut seen = read(shared, data)?;
+        let api = shared.api;
+        shared.facts.unknown_events += u64::from(!api.knows_type(&seen.kind));
+        let ends = api.ends(&seen.kind);
+        self.follow(shared, &seen, ends)?;
+        self.end(shared, &seen, ends, out);
+        let begins = api.begins(&seen.kind);
+        let texts = std::mem::take(&mut seen.texts);
+        let only_text = texts.len() == 1 && !seen.more && ends == Ends::Nothing;
+        let mut held_back = false;
+        for text in texts {
+            if text.spot.form == Form::Delta || begins {
+                held_back |= self.piece(shared, &mut seen, &text)?;
+            } else {
+                self.repeat(shared, &mut seen, &text);
+            }
+        }
+        if let Some(input) = seen.input(data) {
+            shared
+                .hold
+                .arguments((seen.item.unwrap_or(0), None), &input);
+        }
+        shared.check_signed()?;
+        shared.hold.begin();
+        match ends {
+            Ends::All | Ends::Answer => shared.hold.end(None),
+            Ends::Item if !begins => shared.hold.end(Some(seen.item.unwrap_or(0))),
+            Ends::Item | Ends::Nothing | Ends::Part | Ends::Text => {}
+        }
+        let plain = |line: &[u8]| line.is_empty() || line.starts_with(b"event:");
+        let only_data = || {
+            let mut lines = block.lines();
+            lines.all(|line| line.data().is_some() || plain(line.text))
+        };
+        if held_back && only_text && !begins && only_data() {
+            self.shift -= i64::from(seen.number.is_some());
+            return Ok(());
+        }
+        if let Some((span, number)) = seen.number {
+            let number = number.saturating_add_signed(self.shift);
+            self.progress.next_number = number.saturating_add(1);
+            if self.shift != 0 {
+                seen.edits.replace(span, number.to_string().as_bytes());
+            }
+        }
+        if seen.edits.is_empty() {
+            return shared.block(block, None, out);
+        }
+        shared.block(block, Some(&seen.edits.apply(data)), out)
+    }
+
+    /// Ends all texts.
+    pub(super) fn flush(&mut self, shared: &mut Shared, out: &mut Vec<u8>) {
+        for at in 0..self.channels.len() {
+            self.finish(shared, at, None, out);
+        }
+    }
+
+    /// Says something of ours, and ends the answer, unless the caller has seen it end.
+    pub(super) fn end_readably(
+        &mut self,
+        shared: &Shared,
+        text: &str,
+        dropped: &Dropped,
+        out: &mut Vec<u8>,
+    ) {
+        let model = shared.facts.model.as_deref().unwrap_or_default();
+        let progress = if dropped.any {
+            &mut self.shown
+        } else {
+            &mut self.progress
+        };
+        match (shared.api, progress.started) {
+            _ if progress.ended => {}
+            (Api::Messages, false) => out.extend(messages::message_stream_text(model, text)),
+            (Api::Messages, true) => {
+                for item in &progress.begun {
+                    messages::push_stop(out, *item);
+                }
+                messages::push_block(out, progress.next_item, text);
+                // A client goes on with the calls that it has seen.
+                let calls = !dropped.passed.is_empty();
+                messages::push_end(out, if calls { "tool_use" } else { "end_turn" });
+            }
+            (_, false) => out.extend(responses::response_stream_text(model, text)),
+            (_, true) => {
+                let number = &mut progress.next_number;
+                responses::push_message(out, progress.next_item, text, number);
+                // Clients show the answer again as it stands in the last event.
+                let shown = self.channels.iter().filter(|channel| {
+                    channel.kind == "response.output_text" && channel.key.item < progress.next_item
+                });
+                let shown = shown.filter_map(|channel| shared.content.escaped(channel.content));
+                let mut items: Vec<Vec<u8>> = shown.map(responses::item_of).collect();
+                items.push(responses::item(text, "completed"));
+                let items: Vec<&[u8]> = items.iter().map(Vec::as_slice).collect();
+                responses::push_completed(out, model, &items, number);
+            }
+        }
+        progress.ended = true;
+        self.progress.ended = true;
+    }
+
+    /// Bytes of text kept back at the moment, over all channels.
+    pub(super) fn held(&self) -> usize {
+        self.channels
+            .iter()
+            .map(|channel| channel.flow.held())
+            .sum()
+    }
+
+    /// Notes how far the answer is, and which tools it calls.
+    fn follow(
+        &mut self,
+        shared: &mut Shared,
+        seen: &Seen<'_>,
+        ends: Ends,
+    ) -> Result<(), Unreadable> {
+        let progress = &mut self.progress;
+        progress.started |= !matches!(&*seen.kind, "" | "error" | "ping");
+        let item = seen.item.unwrap_or(0);
+        if seen.item.is_some() {
+            progress.next_item = progress.next_item.max(item.saturating_add(1));
+        }
+        if shared.api.begins(&seen.kind) && ends == Ends::Item {
+            if progress.begun.len() >= shared.max_channels {
+                return Err(Unreadable::TooManyChannels);
+            }
+            if !progress.begun.contains(&item) {
+                progress.begun.push(item);
+            }
+        } else if ends == Ends::Item {
+            progress.begun.retain(|begun| *begun != item);
+        }
+        if ends == Ends::Answer {
+            progress.ended = true;
+            shared.facts.done = true;
+        }
+        for (place, name) in &seen.calls {
+            let item = place.unwrap_or(item);
+            if self
+                .called
+                .iter()
+                .any(|(called, known)| (*called, known) == (item, name))
+            {
+                continue;
+            }
+            if self.called.len() >= MAX_REMEMBERED {
+                return Err(Unreadable::TooManyChannels);
+            }
+            self.called.push((item, name.clone()));
+            shared.facts.call(&shared.masker, name);
+            shared.hold.name((item, None), name);
+        }
+        Ok(())
+    }
+
+    /// Ends the texts that an event ends.
+    fn end(&mut self, shared: &mut Shared, seen: &Seen<'_>, ends: Ends, out: &mut Vec<u8>) {
+        let (item, part) = (seen.item.unwrap_or(0), seen.part.unwrap_or(0));
+        let (field, _) = responses::subject(&seen.kind);
+        for at in 0..self.channels.len() {
+            let Some(key) = self.channels.get(at).map(|channel| &channel.key) else {
+                continue;
+            };
+            let ended = match ends {
+                Ends::All | Ends::Answer => true,
+                Ends::Item => key.item == item,
+                Ends::Nothing => false,
+                Ends::Part => (key.item, key.part) == (item, part),
+                Ends::Text => (key.item, key.part) == (item, part) && key.field == field,
+            };
+            if ended {
+                self.finish(shared, at, seen.number.map(|(_, number)| number), out);
+            }
+        }
+    }
+
+    /// Ends a text: what was kept back leaves in a delta of its own, before the event with `number`.
+    fn finish(&mut self, shared: &mut Shared, at: usize, number: Option<u64>, out: &mut Vec<u8>) {
+        let Some(channel) = self.channels.get_mut(at).filter(|channel| channel.open) else {
+            return;
+        };
+        channel.open = false;
+        let rest = channel.flow.finish(shared);
+        let api = shared.api;
+        let signed = channel.key.field == Field::Thinking;
+        shared.place(signed, || channel.key.name(api));
+        if rest.is_empty() {
+            return;
+        }
+        shared.content.add(channel.content, &rest);
+        if signed {
+            return;
+        }
+        if channel.key.is_call() {
+            shared.hold.arguments((channel.key.item, None), &rest);
+        }
+        if api == Api::Messages {
+            let key = match &channel.key.field {
+                Field::Input => "partial_json",
+                Field::Other(key) => key,
+                _ => "text",
+            };
+            messages::push_delta(out, channel.key.item, (&channel.kind, key), &rest);
+            return;
+        }
+        push_named(out, &format!("{}.delta", channel.kind), |out| {
+            if self.progress.next_number > 0 {
+                let number = number.map_or(self.progress.next_number, |number| {
+                    number.saturating_add_signed(self.shift)
+                });
+                out.extend_from_slice(format!(",\"sequence_number\":{number}").as_bytes());
+                self.shift += 1;
+                self.progress.next_number = number.saturating_add(1);
+            }
+            out.extend_from_slice(&channel.place);
+            out.extend_from_slice(b",\"delta\":");
+            push_string(out, &rest);
+            if channel.key.field == Field::Text {
+                out.extend_from_slice(b",\"logprobs\":[]");
+            }
+        });
+    }
+
+    /// Sends a piece through its channel; says whether all of it stays back.
+    fn piece(
+        &mut self,
+        shared: &mut Shared,
+        seen: &mut Seen<'_>,
+        heard: &Heard<'_>,
+    ) -> Result<bool, Unreadable> {
+        let key = seen.key(&heard.spot);
+        let found = self.find(&key);
+        if found.is_none() && heard.text.is_empty() {
+            return Ok(false);
+        }
+        let at = match found {
+            Some(at) => at,
+            None => self.open(shared, key)?,
+        };
+        let open = self.channels.iter().filter(|channel| channel.open).count();
+        let Some(channel) = self.channels.get_mut(at) else {
+            return Ok(false);
+        };
+        if !channel.open {
+            if open >= shared.max_channels {
+                return Err(Unreadable::TooManyChannels);
+            }
+            channel.open = true;
+        }
+        if heard.spot.form == Form::Delta || channel.kind.is_empty() {
+            seen.describe(shared.api, &channel.key.field, &mut channel.kind);
+        }
+        let mut output = String::new();
+        let changed = channel
+            .flow
+            .push(shared, &heard.text, &mut output, &mut channel.said);
+        let signed = channel.key.field == Field::Thinking;
+        let api = shared.api;
+        shared.place(signed, || channel.key.name(api));
+        shared.content.add(channel.content, &output);
+        if channel.key.is_call() {
+            shared.hold.arguments((channel.key.item, None), &output);
+        }
+        if signed || !changed {
+            return Ok(false);
+        }
+        channel.place.clear();
+        if channel.flow.waits() {
+            channel.place.extend_from_slice(&seen.place);
+        }
+        seen.edits.replace_text(heard.span, &output);
+        Ok(output.is_empty())
+    }
+
+    /// Masks a text that stands whole, mostly one that was streamed before.
+    fn repeat(&mut self, shared: &mut Shared, seen: &mut Seen<'_>, heard: &Heard<'_>) {
+        let text = heard.text.decode();
+        if text.is_empty() {
+            return;
+        }
+        let key = seen.key(&heard.spot);
+        let name = key.name(shared.api);
+        let masked = shared
+            .scan
+            .mask_again(&shared.masker, &text, || name.clone());
+        if let Some(masked) = &masked {
+            seen.edits.replace_text(heard.span, masked);
+        }
+        let said = Said::all(&text);
+        let sent = masked.as_deref().unwrap_or(&text);
+        let (item, is_call) = (key.item, key.is_call());
+        let channel = self.find(&key).and_then(|at| self.channels.get_mut(at));
+        match channel {
+            Some(channel) if channel.said == said => return,
+            Some(channel) => {
+                channel.said = said;
+                if is_call {
+                    // Whoever reads the repeat calls something else: that is a call of its own.
+                    let place = (item, Some(said.number()));
+                    let mut names = self.called.iter().filter(|(called, _)| *called == item);
+                    let name = names.next_back().map_or("", |(_, name)| name);
+                    shared.hold.name(place, name);
+                    shared.hold.arguments(place, sent);
+                }
+            }
+            None if is_call => {
+                shared.hold.arguments((item, None), sent);
+                self.remember_said(key, said);
+            }
+            None => self.remember_said(key, said),
+        }
+        shared.content.add_whole(|| name, sent);
+    }
+
+    fn remember_said(&mut self, key: Key, said: Said) {
+        self.remember(Channel {
+            key,
+            flow: Flow::default(),
+            open: false,
+            said,
+            kind: String::new(),
+            place: Vec::new(),
+            content: usize::MAX,
+        });
+    }
+
+    fn find(&self, key: &Key) -> Option<usize> {
+        self.channels.iter().position(|channel| channel.key == *key)
+    }
+
+    fn open(&mut self, shared: &mut Shared, key: Key) -> Result<usize, Unreadable> {
+        let content = shared.content.open(key.name(shared.api));
+        self.remember(Channel {
+            key,
+            flow: Flow::default(),
+            open: false,
+            said: Said::default(),
+            kind: String::new(),
+            place: Vec::new(),
+            content,
+        });
+        self.channels
+            .len()
+            .checked_sub(1)
+            .ok_or(Unreadable::TooManyChannels)
+    }
+
+    fn remember(&mut self, channel: Channel) {
+        if self.channels.len() >= MAX_REMEMBERED
+            && let Some(oldest) = self.channels.iter().position(|channel| !channel.open)
+        {
+            self.channels.remove(oldest);
+        }
+        self.channels.push(channel);
+    }
+}
+
+/// Appends an event of this type: `event` line and data; `rest` begins with a comma or is empty.
+pub(in crate::provider) fn push_named(
+    out: &mut Vec<u8>,
+    kind: &str,
+    rest: impl FnOnce(&mut Vec<u8>),
+) {
+    // What a name is made of needs no escape but these two, and a type with them is none of ours.
+    let safe = is_name(kind) && !kind.contains(['"', '\\']);
+    let kind = if safe { kind } else { "unknown" };
+    out.extend_from_slice(format!("event: {kind}\ndata: {{\"type\":\"{kind}\"").as_bytes());
+    rest(out);
+    out.extend_from_slice(b"}\n\n");
+}
+
+#[cfg(test)]
+mod tests;

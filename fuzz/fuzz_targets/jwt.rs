@@ -1,0 +1,97 @@
+//! Tokens: nothing is verified without a right signature over right claims.
+//!
+//! Input: one byte for the way, then what it says:
+//!
+//! - 0: a token or header as it comes;
+//! - 1: changes to a good token, three bytes each: place, and what shall stand there;
+//! - 2: header, line feed, payload, signed by a key that is in no set;
+//! - 3: the same, signed rightly.
+
+#![no_main]
+
+use filter_core::identity::{KeyStore, bearer};
+use fuzz::head;
+use fuzz::identity::{NOW, world};
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+thread_local!(static KEYS: KeyStore = world().keys(&world().key_set));
+
+fuzz_target!(|data: &[u8]| {
+    let Some(([way], rest)) = head::<1>(data) else {
+        return;
+    };
+    let issuer = world();
+    let verify = |token: &str| KEYS.with(|keys| issuer.verify(keys, token));
+    match way & 3 {
+        0 => {
+            let text = String::from_utf8_lossy(rest);
+            assert!(verify(&text).is_err(), "a token was invented");
+            if let Some(token) = bearer(&text) {
+                assert!(!token.is_empty() && !token.contains(' ') && text.contains(token));
+                assert!(verify(token).is_err(), "a token was invented");
+            }
+        }
+        1 => {
+            let good = &issuer.tokens[usize::from(way >> 2) % 3];
+            assert!(verify(good).is_ok(), "a good token is refused");
+            let mut token = good.clone().into_bytes();
+            for change in rest.as_chunks::<3>().0 {
+                let place =
+                    usize::from(u16::from_le_bytes([change[0], change[1]])) % (token.len() + 1);
+                match change[2] {
+                    0..0x80 if place < token.len() => token[place] = change[2],
+                    0..0x80 => token.push(change[2]),
+                    0x80..0xc0 if place < token.len() => {
+                        token.remove(place);
+                    }
+                    _ => token.truncate(place),
+                }
+            }
+            let token = String::from_utf8_lossy(&token);
+            if verify(&token).is_ok() {
+                // ES256 has two signatures for each message.
+                let signed =
+                    |token: &str| token.rsplit_once('.').map(|(input, _)| input.to_owned());
+                assert_eq!(
+                    signed(&token),
+                    signed(good),
+                    "other words under the signature"
+                );
+            }
+        }
+        way => {
+            let cut = rest
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .unwrap_or(rest.len());
+            let (header, payload) = rest.split_at(cut);
+            let payload = payload.get(1..).unwrap_or_default();
+            let verified = verify(&issuer.sign(header, payload, way == 3));
+            let Ok(identity) = verified else {
+                return;
+            };
+            assert_eq!(way, 3, "a stranger's signature is taken");
+            let header: Value = serde_json::from_slice(header).expect("the header is JSON");
+            assert_eq!(header["alg"], "EdDSA");
+            let claims: Value = serde_json::from_slice(payload).expect("the payload is JSON");
+            assert_eq!(claims["iss"], "https://login.example");
+            let audience = match &claims["aud"] {
+                Value::Array(list) => list.iter().any(|one| one == "copilot-gate"),
+                one => one == "copilot-gate",
+            };
+            assert!(audience, "for somebody else");
+            assert_eq!(claims["sub"], identity.subject.as_str());
+            assert!((1..=256).contains(&identity.subject.len()));
+            assert!(!identity.subject.chars().any(char::is_control));
+            let seconds = |name: &str| claims[name].as_f64();
+            let now = NOW.seconds() as f64;
+            assert!(seconds("exp").expect("an end") > now - 62.0, "expired");
+            assert!(
+                seconds("nbf").is_none_or(|from| from < now + 62.0),
+                "not yet"
+            );
+            assert!(identity.groups.len() <= 1_000);
+        }
+    }
+});

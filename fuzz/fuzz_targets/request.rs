@@ -1,0 +1,197 @@
+//! Requests, and answers in one piece: what leaves is JSON, holds no secret, and stays as it is
+//! when it is masked again.
+//!
+//! Input: the API, one byte for the way, then what it says:
+//!
+//! - 0: a body as it comes;
+//! - 1: changes to a body of the API, three bytes each: place, change, argument; so that texts with
+//!   secrets stand wherever the API has a place.
+
+#![no_main]
+
+use filter_core::mask::Masker;
+use filter_core::provider::{
+    Api, Limits, Placed, Unreadable, mask_plain, mask_request, mask_response, models,
+};
+use fuzz::bodies::{APIS, body, change, strings};
+use fuzz::{PLANTED, head, masker};
+use libfuzzer_sys::fuzz_target;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+const LIMITS: Limits = Limits {
+    max_event_bytes: 1 << 16,
+    max_findings: 4,
+    max_content: 2048,
+    max_channels: 8,
+};
+
+fuzz_target!(|data: &[u8]| {
+    let Some(([api, way], rest)) = head::<2>(data) else {
+        return;
+    };
+    let api = APIS[usize::from(api) % APIS.len()];
+    if way & 1 == 0 {
+        for mask in [request, answer, plain] {
+            stays(api, mask, rest);
+        }
+        models_stay(rest);
+        return;
+    }
+    let is_answer = way & 2 != 0;
+    let mut tree = body(api, is_answer);
+    let mut planted = Vec::new();
+    for step in rest.as_chunks::<3>().0.iter().take(16) {
+        planted.extend(change(&mut tree, *step));
+    }
+    let written = write(&tree, way & 4 != 0);
+    let Some(out) = stays(api, if is_answer { answer } else { request }, &written) else {
+        return;
+    };
+    let seen = serde_json::from_slice::<Value>(&out).expect("a body that was JSON stays JSON");
+    for text in strings(&seen) {
+        for at in &planted {
+            assert!(
+                !text.contains(PLANTED[*at].1),
+                "planted secret {at} leaves: {text:?}"
+            );
+        }
+    }
+});
+
+/// What is left of a message, and what was counted.
+struct Masked {
+    body: Option<Vec<u8>>,
+    findings: Vec<Placed>,
+    count: u64,
+    /// What must not change when the message is masked again.
+    read: String,
+}
+
+fn request(api: Api, masker: &Masker, body: &[u8]) -> Result<Masked, Unreadable> {
+    let masked = mask_request(api, masker, body, &LIMITS)?;
+    assert_eq!(
+        masked.by_detector.values().sum::<u64>(),
+        masked.findings_count
+    );
+    Ok(Masked {
+        read: format!(
+            "{:?} {} {:?}",
+            masked.model, masked.stream, masked.unscanned
+        ),
+        body: masked.body,
+        findings: masked.findings,
+        count: masked.findings_count,
+    })
+}
+
+fn answer(api: Api, masker: &Masker, body: &[u8]) -> Result<Masked, Unreadable> {
+    let masked = mask_response(api, masker, body, &LIMITS)?;
+    let facts = masked.facts;
+    check_content(&facts.content);
+    Ok(Masked {
+        read: format!("{:?} {} {:?}", facts.model, facts.done, facts.unscanned),
+        body: masked.body,
+        findings: facts.findings,
+        count: facts.findings_count,
+    })
+}
+
+fn plain(_: Api, masker: &Masker, body: &[u8]) -> Result<Masked, Unreadable> {
+    let masked = mask_plain(masker, body, &LIMITS)?;
+    check_content(&masked.facts.content);
+    Ok(Masked {
+        read: String::new(),
+        body: masked.body,
+        findings: masked.facts.findings,
+        count: masked.facts.findings_count,
+    })
+}
+
+fn check_content(content: &str) {
+    serde_json::from_str::<Vec<Value>>(content).expect("recorded content is a list");
+    assert!(
+        content.len() <= LIMITS.max_content + 2,
+        "too much content: {}",
+        content.len()
+    );
+}
+
+/// Masks a body twice: what leaves the first time is JSON if it was, and stays the second time.
+fn stays(
+    api: Api,
+    mask: fn(Api, &Masker, &[u8]) -> Result<Masked, Unreadable>,
+    body: &[u8],
+) -> Option<Vec<u8>> {
+    let masker = masker();
+    let Ok(first) = mask(api, &masker, body) else {
+        return None;
+    };
+    assert_eq!(
+        first.findings.len() as u64,
+        first.count.min(LIMITS.max_findings as u64)
+    );
+    for placed in &first.findings {
+        assert!(placed.channel.len() <= 120 && placed.finding.length > 0);
+    }
+    assert!(
+        first.count == 0 || first.body.is_some(),
+        "found, but not masked"
+    );
+    let out = first.body.unwrap_or_else(|| body.to_vec());
+    let is_json = |bytes: &[u8]| serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+    assert!(is_json(&out) || !is_json(body), "JSON is broken");
+    let second = match mask(api, &masker, &out) {
+        Ok(second) => second,
+        // Two keys of one object may be masked to the same only if one of them was a placeholder.
+        Err(error) => panic!("what leaves cannot be read: {error}"),
+    };
+    assert_eq!(second.count, 0, "found when masked again");
+    assert!(second.body.is_none(), "changed when masked again");
+    assert_eq!(second.read, first.read);
+    Some(out)
+}
+
+/// Takes models out of a list twice: what leaves the first time is JSON, and stays.
+fn models_stay(body: &[u8]) {
+    let restrict = |body: &[u8]| {
+        let allowed = |model: &str| model.starts_with("gpt");
+        models::restrict(body, &allowed, &["/chat/completions"])
+    };
+    if let Ok(out) = restrict(body) {
+        assert_eq!(restrict(&out).as_ref(), Ok(&out));
+    }
+}
+
+/// JSON as it is, or with every letter of its strings escaped.
+fn write(tree: &Value, escaped: bool) -> Vec<u8> {
+    let text = tree.to_string();
+    if !escaped {
+        return text.into_bytes();
+    }
+    let mut out = String::new();
+    let (mut inside, mut after_backslash) = (false, 0);
+    for character in text.chars() {
+        match character {
+            _ if after_backslash > 0 => {
+                after_backslash -= 1;
+                // the four digits of an escape stay too
+                after_backslash += if character == 'u' { 4 } else { 0 };
+                out.push(character);
+            }
+            '\\' => {
+                after_backslash = 1;
+                out.push(character);
+            }
+            '"' => {
+                inside = !inside;
+                out.push(character);
+            }
+            'a'..='z' | 'A'..='Z' if inside => {
+                out.push_str(&format!("\\u{:04x}", u32::from(character)))
+            }
+            _ => out.push(character),
+        }
+    }
+    out.into_bytes()
+}

@@ -1,0 +1,160 @@
+//! Messages of each API, and changes to them.
+
+use std::ops::Range;
+
+use filter_core::provider::Api;
+use serde_json::{Value, json};
+
+use crate::{PLANTED, text};
+
+/// All APIs.
+pub const APIS: [Api; 2] = [Api::Chat, Api::Completions];
+
+/// A request of an API, or an answer in one piece, in which most of its places are filled.
+pub fn body(api: Api, is_answer: bool) -> Value {
+    match (api, is_answer) {
+        (Api::Chat, false) => chat_request(),
+        (Api::Chat, true) => chat_answer(),
+        (Api::Completions, false) => completions_request(),
+        (Api::Completions, true) => completions_answer(),
+    }
+}
+
+fn chat_request() -> Value {
+    json!({
+        "model": "gpt-4.1", "stream": true, "temperature": 0.1, "n": 1, "user": "u",
+        "reasoning_effort": "high", "tool_choice": { "type": "function", "name": "f" },
+        "response_format": { "type": "json_object" }, "stop": ["x"], "logit_bias": { "17": 1 },
+        "messages": [
+            { "role": "system", "content": "Be brief.", "name": "s" },
+            { "role": "user", "content": [
+                { "type": "text", "text": "Hello" },
+                { "type": "image_url", "image_url": { "url": "https://h.example/i", "detail": "low" } },
+                { "type": "input_audio", "input_audio": { "data": "AAAA", "format": "wav" } },
+                { "type": "file", "file": { "file_id": "f1", "file_data": "AAAA", "filename": "a" } },
+            ], "copilot_cache_control": { "type": "ephemeral" } },
+            { "role": "assistant", "content": null, "refusal": "no", "reasoning_text": "why",
+              "reasoning_opaque": "AAAA", "cot_id": "c", "cot_summary": "s", "audio": { "id": "a" },
+              "function_call": { "name": "f", "arguments": "{}" },
+              "tool_calls": [{ "id": "c1", "type": "function",
+                  "function": { "name": "f", "arguments": "{\"a\":\"b\"}" } }] },
+            { "role": "tool", "tool_call_id": "c1", "content": "done" },
+        ],
+        "tools": [{ "type": "function", "function": { "name": "f", "description": "does",
+            "parameters": { "type": "object", "properties": { "a": { "default": "b" } } } } }],
+        "functions": [{ "name": "g", "description": "does" }],
+    })
+}
+
+fn chat_answer() -> Value {
+    json!({
+        "id": "c", "object": "chat.completion", "created": 1, "model": "gpt-4.1",
+        "system_fingerprint": "fp", "service_tier": "default", "obfuscation": "xx",
+        "choices": [{ "index": 0, "finish_reason": "stop", "logprobs": { "content": [{ "token": "a" }] },
+            "message": { "role": "assistant", "content": "Hello", "refusal": null,
+                "reasoning_text": "why", "reasoning_opaque": "AAAA",
+                "function_call": { "name": "f", "arguments": "{}" },
+                "tool_calls": [{ "id": "c1", "type": "function",
+                    "function": { "name": "f", "arguments": "{}" } }] },
+            "delta": { "content": "odd" } }],
+        "usage": { "prompt_tokens": 1 }, "copilot_references": [{ "type": "x", "data": { "t": "u" } }],
+        "error": { "message": "m" },
+    })
+}
+
+fn completions_request() -> Value {
+    json!({
+        "model": "ghost", "stream": true, "prompt": "// a\n", "suffix": "}", "max_tokens": 1,
+        "stop": ["\n"], "nwo": "a/b", "extra": { "language": "rust", "trim_by_indentation": true,
+            "context": ["Path: a"], "next_indent": 0, "prompt_tokens": 1 },
+    })
+}
+
+fn completions_answer() -> Value {
+    json!({
+        "id": "c", "object": "text_completion", "created": 1, "model": "ghost", "obfuscation": "x",
+        "choices": [{ "index": 0, "text": "let a", "finish_reason": "stop", "p": "aa",
+            "logprobs": { "tokens": ["a"] } }],
+        "error": { "message": "m" },
+    })
+}
+
+/// Changes one value: its number (two bytes) and what to do. Says which of [`PLANTED`] it put there.
+pub fn change(tree: &mut Value, [place, more, what]: [u8; 3]) -> Option<usize> {
+    let mut number = usize::from(place);
+    let at = nth(tree, &mut number)?;
+    let argument = usize::from(more);
+    let planted = argument % PLANTED.len();
+    let secret = PLANTED[planted].0;
+    match (what % 8, at) {
+        (0..=2, at) => {
+            *at = Value::from(secret);
+            return Some(planted);
+        }
+        (3 | 4, Value::Object(map)) => {
+            map.insert(secret.to_owned(), Value::from(argument));
+            return Some(planted);
+        }
+        (3 | 4, Value::Array(list)) => {
+            list.push(Value::from(secret));
+            return Some(planted);
+        }
+        (5, at) => {
+            *at = match argument % 8 {
+                0 => Value::Null,
+                1 => Value::from(true),
+                2 => Value::from(argument),
+                3 => Value::from("A0b1".repeat(40)),
+                4 => Value::from(format!("data:image/png;base64,{}", "A0b1".repeat(40))),
+                5 => Value::from(vec![argument; 3]),
+                6 => json!({ "type": "text", "text": "t" }),
+                _ => Value::from(odd(&[more, place, what])),
+            };
+        }
+        (6, Value::Object(map)) => {
+            map.insert(odd(&[more, place]), Value::from(odd(&[what, more])));
+        }
+        // A copy of a value in another place of the same kind.
+        (_, Value::Array(list)) => {
+            if let Some(one) = list.get(argument % list.len().max(1)).cloned() {
+                list.push(one);
+            }
+        }
+        (_, Value::String(old)) => old.push_str(&odd(&[more])),
+        _ => {}
+    }
+    None
+}
+
+/// A text without a secret in it, whatever stands beside it.
+fn odd(bytes: &[u8]) -> String {
+    const SECRETS: Range<u8> = 0x80..0x80 + 2 * PLANTED.len() as u8;
+    let plain = |byte: &u8| if SECRETS.contains(byte) { b' ' } else { *byte };
+    text(&bytes.iter().map(plain).collect::<Vec<_>>())
+}
+
+/// The value of this number, counted from the root.
+fn nth<'a>(tree: &'a mut Value, number: &mut usize) -> Option<&'a mut Value> {
+    if *number == 0 {
+        return Some(tree);
+    }
+    *number -= 1;
+    match tree {
+        Value::Array(list) => list.iter_mut().find_map(|value| nth(value, number)),
+        Value::Object(map) => map.values_mut().find_map(|value| nth(value, number)),
+        _ => None,
+    }
+}
+
+/// All strings and keys.
+pub fn strings(tree: &Value) -> Vec<&str> {
+    match tree {
+        Value::String(text) => vec![text],
+        Value::Array(list) => list.iter().flat_map(strings).collect(),
+        Value::Object(map) => map
+            .iter()
+            .flat_map(|(key, value)| std::iter::once(key.as_str()).chain(strings(value)))
+            .collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,105 @@
+//! P8, the client understands us: what the real Copilot CLI prints of the gateway's answers, and
+//! what of its requests upstream gets to see.
+
+use std::fs;
+
+use e2e::{
+    copilot_cli::{Shown, Terminal},
+    upstream::{Answer, words},
+    world::{DOMAIN, World},
+};
+use serde_json::json;
+
+use crate::matrix::{self, MASKED, PLACEHOLDER, REFUSED, inside};
+
+/// Models that the CLI knows, and the API that it uses for each.
+const MODELS: [(&str, &str); 1] = [("claude-sonnet-4.6", "/chat/completions")];
+
+#[test]
+fn a_person_at_the_cli_gets_masked_answers_and_readable_refusals() {
+    inside(
+        "copilot_cli::a_person_at_the_cli_gets_masked_answers_and_readable_refusals",
+        async || {
+            let world = matrix::start(World::builder().configure(matrix::policy())).await;
+            let terminal = open(&world, &world.issuer().token("ana").sign());
+            for (model, path) in MODELS {
+                an_agent_reads_a_secret(&world, &terminal, model, path).await;
+                the_model_writes_a_secret(&world, &terminal, model).await;
+                a_question_is_refused(&world, &terminal, model, path).await;
+            }
+            a_stranger_is_told_so(&world).await;
+        },
+    );
+}
+
+async fn an_agent_reads_a_secret(world: &World, terminal: &Terminal, model: &str, path: &str) {
+    let file = terminal.workspace().join("secret.env");
+    fs::write(&file, format!("KEY={MASKED}\n")).unwrap();
+    let command = json!({"command": "cat secret.env", "description": "Look into it"});
+    let answer = Answer::agent("bash", &command.to_string(), "There is a key in it.\n");
+    world.upstream().forget();
+    world.upstream().script(answer);
+    let shown = terminal.ask("What is in secret.env?", model).await.unwrap();
+    assert!(shown.status.success(), "{model}: {shown:?}");
+    for part in ["Look into it", "cat secret.env", "There is a key in it."] {
+        assert!(shown.printed.contains(part), "{model}: {shown:?}");
+    }
+    let asked = world.upstream().requests_to(path);
+    assert_eq!(asked.len(), 2, "{model}: {shown:?}");
+    assert!(asked[0].contains("What is in secret.env?"), "{model}");
+    assert!(asked[1].contains(&format!("KEY={PLACEHOLDER}")), "{model}");
+    asked.iter().for_each(matrix::assert_credential);
+    matrix::assert_clean(world.upstream());
+}
+
+async fn the_model_writes_a_secret(world: &World, terminal: &Terminal, model: &str) {
+    let mut parts = words(&format!("Use {MASKED} for that.\n"));
+    let middle = parts[1].split_off(11); // the secret itself, over two events
+    parts.insert(2, middle);
+    world.upstream().script(Answer::parts(parts));
+    let shown = terminal.ask("Which key do I use?", model).await.unwrap();
+    assert!(shown.status.success(), "{model}: {shown:?}");
+    assert!(!unwrapped(&shown).contains(MASKED), "{model}: {shown:?}");
+    assert!(
+        unwrapped(&shown).contains(&format!("Use{PLACEHOLDER}")),
+        "{model}: {shown:?}"
+    );
+    assert!(unwrapped(&shown).contains("forthat."), "{model}: {shown:?}");
+}
+
+async fn a_question_is_refused(world: &World, terminal: &Terminal, model: &str, path: &str) {
+    world.upstream().forget();
+    let question = format!("What is {REFUSED} for?");
+    let shown = terminal.ask(&question, model).await.unwrap();
+    assert!(!shown.status.success(), "{model}: {shown:?}");
+    for part in ["400", "no_cloud_keys", "CopilotGate,decisiongd_"] {
+        assert!(unwrapped(&shown).contains(part), "{model}: {shown:?}");
+    }
+    assert_eq!(world.upstream().requests_to(path).len(), 0, "{model}");
+}
+
+async fn a_stranger_is_told_so(world: &World) {
+    world.upstream().forget();
+    let token = world.issuer().token("ana").expires_in(-7200).sign();
+    let shown = open(world, &token)
+        .ask("Hello?", MODELS[0].0)
+        .await
+        .unwrap();
+    assert!(!shown.status.success(), "{shown:?}");
+    assert!(
+        unwrapped(&shown).contains("CopilotGate,decisiongd_"),
+        "{shown:?}"
+    );
+    assert_eq!(world.upstream().requests().len(), 0, "{shown:?}");
+}
+
+fn open(world: &World, token: &str) -> Terminal {
+    let authority = &world.certificates().authority;
+    let folder = tempfile::tempdir_in(world.folder()).unwrap().keep();
+    Terminal::new(DOMAIN, token, authority, &folder).unwrap()
+}
+
+/// What was printed without its line breaks and spaces: the CLI breaks lines as it likes.
+fn unwrapped(shown: &Shown) -> String {
+    shown.printed.split_whitespace().collect()
+}

@@ -1,0 +1,72 @@
+//! What the cases of real clients have in common: a policy with every outcome in it, and a secret
+//! for each.
+
+use std::future::Future;
+
+use e2e::{
+    namespace,
+    upstream::{Seen, Upstream},
+    world::{Builder, CREDENTIAL, Ports, World},
+};
+use serde_json::{Value, json};
+
+/// An invented secret that is masked. (The Copilot CLI hides tokens of GitHub's form itself.)
+pub(crate) const MASKED: &str = concat!(
+    "sk-ant-",
+    "api03-",
+    "Ab1Cd2Ef3Gh4Ij5Kl6Mn7Op8Qr9St0Uv1Wx2Yz3Ab4Cd5Ef6Gh7Ij8Kl9Mn0Op1Qr2St3Uv4Wx5Yz6Ab7Cd8Ef9Gh0AA"
+);
+
+/// An invented secret with which a request is refused.
+pub(crate) const REFUSED: &str = concat!("AKIA", "Q3X7M2N9K5T8W4ZB");
+
+/// What stands in its place where it is masked.
+pub(crate) const PLACEHOLDER: &str = "MASKED_ANTHROPIC_";
+
+/// A model for each chat API that the gateway inspects so far.
+pub(crate) const MODELS: [(&str, &str); 1] = [("gpt-4.1", "/chat/completions")];
+
+/// Rules with every outcome.
+pub(crate) fn policy() -> Value {
+    json!({"rules": [
+        {"name": "secrets", "when": {"findings": {"at_least": 1}}, "then": "mask"},
+        {
+            "name": "no_cloud_keys", "then": "deny",
+            "when": {"findings": {"at_least": 1, "detectors": ["aws-access-key-id"]}},
+        },
+    ]})
+}
+
+/// Runs a case in a namespace where the gateway is `https://gw.test`.
+pub(crate) fn inside<F: Future<Output = ()>>(name: &str, case: impl FnOnce() -> F) {
+    namespace::run_case(name, || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(case());
+    });
+}
+
+/// Starts a world whose gateway is on the port where clients expect it.
+pub(crate) async fn start(builder: Builder) -> World {
+    let gateway = Ports {
+        gateway: 443,
+        ..Ports::default()
+    };
+    builder.ports(gateway).start().await.unwrap()
+}
+
+/// Fails if anything that must stay went upstream: a secret or a token of ours.
+pub(crate) fn assert_clean(upstream: &Upstream) {
+    for seen in upstream.requests() {
+        for secret in [MASKED, REFUSED, "eyJ"] {
+            assert!(!seen.contains(secret), "{secret} went to {}", seen.path);
+        }
+    }
+}
+
+/// Fails if a request went upstream with another credential than the gateway's.
+pub(crate) fn assert_credential(seen: &Seen) {
+    assert_eq!(seen.header("authorization"), format!("Bearer {CREDENTIAL}"));
+}

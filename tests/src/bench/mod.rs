@@ -1,0 +1,467 @@
+//! What the gateway costs: the same requests through Envoy with and without the filter, side by
+//! side in one run, as `target/bench/report.json` and a table.
+//!
+//! Both sides are `envoy/gateway.yaml` with one worker; *bare* lacks the filter and the access log
+//! that carries its records, and neither has TLS, which would make bare Envoy dearer and the ratios
+//! kinder. The gate proves a token (seen before), masks with all detectors, seals records and sends
+//! them to an access log service that drops them.
+//!
+//! Envoy has one processor, callers and upstream share the other. Sides alternate within each run,
+//! so that whatever else the machine does meets both; differences and ratios are made within a run.
+
+mod cpu;
+mod load;
+mod messages;
+mod report;
+pub mod upstream;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    envoy::{self, Bootstrap, Envoy},
+    issuer::Issuer,
+    sink,
+    world::Keys,
+};
+use cpu::Core;
+use load::{Connection, Pace, Request, Timing};
+use report::{Numbers, Pair, quantile};
+use upstream::Upstream;
+
+pub use report::table;
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Paired runs of each scenario.
+    pub runs: usize,
+    /// Time of one side in one run.
+    pub window: Duration,
+    /// Time before it that does not count.
+    pub warm_up: Duration,
+    /// Streams that are open at once.
+    pub open_streams: usize,
+    /// Paired runs of the scenarios that start Envoys of their own.
+    pub cold_runs: usize,
+    /// The program that serves the upstream: `bench`.
+    pub program: PathBuf,
+}
+
+impl Settings {
+    /// The usual: under ten minutes.
+    pub fn full(program: PathBuf) -> Self {
+        Self {
+            runs: 5,
+            window: Duration::from_millis(2500),
+            warm_up: Duration::from_millis(300),
+            open_streams: 500,
+            cold_runs: 3,
+            program,
+        }
+    }
+
+    /// Under ninety seconds.
+    pub fn quick(program: PathBuf) -> Self {
+        Self {
+            runs: 3,
+            window: Duration::from_millis(900),
+            warm_up: Duration::from_millis(200),
+            cold_runs: 1,
+            ..Self::full(program)
+        }
+    }
+
+    /// Only whether it works.
+    pub fn smoke(program: PathBuf) -> Self {
+        Self {
+            runs: 1,
+            window: Duration::from_millis(20),
+            warm_up: Duration::ZERO,
+            open_streams: 5,
+            cold_runs: 0,
+            program,
+        }
+    }
+}
+
+/// A way to use the gateway.
+struct Scenario {
+    name: &'static str,
+    request: Request,
+    callers: usize,
+    pace: Pace,
+}
+
+/// Requests each second of `chat_32k_rate`, well below what one worker can do.
+const RATE: u32 = 200;
+
+/// Bodies of whose two sizes the difference counts, in bytes.
+const MASKING_SIZES: [usize; 2] = [128 << 10, 1152 << 10];
+
+fn scenarios(token: &str) -> Vec<Scenario> {
+    let chat = |wanted: &str, stream| {
+        let body = messages::chat(32 << 10, stream, true);
+        Request::new("/chat/completions", wanted, token, &body)
+    };
+    let ghost = || {
+        let path = "/v1/engines/gpt-41-copilot/completions";
+        Request::new(path, "ghost", token, &messages::ghost(4 << 10))
+    };
+    let scenario = |name, request, callers, pace| Scenario {
+        name,
+        request,
+        callers,
+        pace,
+    };
+    vec![
+        scenario("chat_32k_c1", chat("json", false), 1, Pace::Closed),
+        scenario("chat_32k_c8", chat("json", false), 8, Pace::Closed),
+        scenario("chat_32k_rate", chat("json", false), 8, Pace::Rate(RATE)),
+        scenario("stream_200_c1", chat("paced", true), 1, Pace::Closed),
+        scenario("stream_200_c8", chat("paced", true), 8, Pace::Closed),
+        scenario("ghost_4k_c1", ghost(), 1, Pace::Closed),
+        scenario("ghost_4k_c8", ghost(), 8, Pace::Closed),
+    ]
+}
+
+/// Measures all there is and gives the report; says on the way what it is doing.
+pub async fn run(settings: &Settings, tell: fn(&str)) -> Result<Value> {
+    let mut bench = Bench::start(settings.clone(), tell).await?;
+    let token = bench.issuer.token("ana").sign();
+    let mut sides = Sides::start(&bench, &bench.gate, "warm").await?;
+    sides.wait_until_ready(&token)?;
+
+    let scenarios = scenarios(&token);
+    let mut pairs: BTreeMap<&str, Vec<Pair>> = BTreeMap::new();
+    for run in 0..settings.runs {
+        for scenario in &scenarios {
+            tell(&format!(
+                "run {}/{}: {}",
+                run + 1,
+                settings.runs,
+                scenario.name
+            ));
+            let pair = sides.pair(run % 2 == 1, |side| side.measure(scenario, settings))?;
+            pairs.entry(scenario.name).or_default().push(pair);
+        }
+    }
+    let mut results: Map<String, Value> = pairs
+        .iter()
+        .map(|(name, pairs)| ((*name).to_owned(), report::scenario(pairs)))
+        .collect();
+    bench.upstream.wait_for_log().await?;
+
+    tell("masking of large bodies");
+    let masking = masking(&sides, settings, &token)?;
+    results.insert("masking".to_owned(), masking);
+    sides.stop();
+
+    if settings.cold_runs > 0 {
+        let (open, start) = open_streams(&mut bench, &token).await?;
+        results.insert(format!("open_{}", settings.open_streams), open);
+        results.insert("start".to_owned(), start);
+    }
+
+    Ok(json!({
+        "commit": commit(),
+        "machine": cpu::machine(),
+        "runs": settings.runs,
+        "scenarios": results,
+    }))
+}
+
+/// What all sides share.
+struct Bench {
+    settings: Settings,
+    upstream: Upstream,
+    issuer: Issuer,
+    folder: tempfile::TempDir,
+    bare: Bootstrap,
+    gate: Bootstrap,
+    tell: fn(&str),
+}
+
+impl Bench {
+    async fn start(settings: Settings, tell: fn(&str)) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("gate-bench-").tempdir()?;
+        let upstream = Upstream::start(&settings.program, folder.path())?;
+        let issuer = Issuer::start(0).await?;
+
+        let mut gate = Bootstrap::gateway()?;
+        let mut configuration = gate.filter();
+        configuration["identity"]["issuers"][0]["issuer"] = json!(issuer.url());
+        gate.set_filter(&configuration, envoy::Form::default());
+        gate.module(&sink::module()?);
+        gate.without_tls();
+        gate.listeners_anywhere();
+        gate.admin(crate::ports::loopback(0));
+        let known = [
+            ("copilot_api", upstream.address),
+            ("copilot_proxy", upstream.address),
+            ("identity_provider", issuer.address()),
+            ("bigquery_sink", upstream.control),
+        ];
+        envoy::isolate(&mut gate, &known);
+        let mut bare = gate.clone();
+        bare.without_filter();
+        Ok(Self {
+            settings,
+            upstream,
+            issuer,
+            folder,
+            bare,
+            gate,
+            tell,
+        })
+    }
+}
+
+/// The two Envoys.
+struct Sides {
+    bare: Side,
+    gate: Side,
+}
+
+/// One of them.
+struct Side {
+    envoy: Envoy,
+    address: SocketAddr,
+    process: u32,
+    ready_ms: f64,
+}
+
+impl Sides {
+    async fn start(bench: &Bench, gate: &Bootstrap, name: &str) -> Result<Self> {
+        let folder = bench.folder.path();
+        Ok(Self {
+            bare: Side::start(&bench.bare, &folder.join(format!("{name}-bare"))).await?,
+            gate: Side::start(gate, &folder.join(format!("{name}-gate"))).await?,
+        })
+    }
+
+    /// Asks both until they answer well: key sets come a moment after the start.
+    fn wait_until_ready(&self, token: &str) -> Result<()> {
+        let body = messages::chat(4 << 10, false, true);
+        let request = Request::new("/chat/completions", "json", token, &body);
+        for side in [&self.bare, &self.gate] {
+            let deadline = Instant::now() + crate::wait::DEADLINE;
+            while let Err(error) = Connection::open(side.address)?.exchange(&request) {
+                ensure!(Instant::now() < deadline, "{error}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        Ok(())
+    }
+
+    /// Measures both, one after the other.
+    fn pair(&self, gate_first: bool, measure: impl Fn(&Side) -> Result<Numbers>) -> Result<Pair> {
+        let early = gate_first.then(|| measure(&self.gate)).transpose()?;
+        let bare = measure(&self.bare)?;
+        let gate = match early {
+            Some(gate) => gate,
+            None => measure(&self.gate)?,
+        };
+        Ok(Pair { bare, gate })
+    }
+
+    fn stop(&mut self) {
+        self.bare.envoy.stop();
+        self.gate.envoy.stop();
+    }
+}
+
+impl Side {
+    async fn start(bootstrap: &Bootstrap, folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let keys = Keys::default();
+        let environment = [
+            ("GATE_GITHUB_TOKEN", keys.credential),
+            ("GATE_FINGERPRINT_KEYS", keys.fingerprints),
+            ("GATE_SINK_KEYS", keys.sink),
+        ];
+        let settings = envoy::Settings {
+            environment: environment
+                .map(|(name, value)| (name.to_owned(), value))
+                .into(),
+            working_folder: folder.to_owned(),
+            log_levels: "wasm:warning".to_owned(),
+            ..envoy::Settings::default()
+        };
+        let start = Instant::now();
+        let mut envoy = Envoy::start(bootstrap, &settings, folder).await?;
+        let ready_ms = start.elapsed().as_secs_f64() * 1e3;
+        let process = envoy.process().id();
+        cpu::pin(process, Core::Envoy)?;
+        Ok(Self {
+            address: envoy.listener("gateway")?,
+            envoy,
+            process,
+            ready_ms,
+        })
+    }
+
+    fn measure(&self, scenario: &Scenario, settings: &Settings) -> Result<Numbers> {
+        let run = |time| {
+            let Scenario {
+                request,
+                callers,
+                pace,
+                ..
+            } = scenario;
+            load::run(self.address, request, *callers, *pace, time)
+        };
+        if settings.warm_up > Duration::ZERO && !scenario.request.paced {
+            run(settings.warm_up)?;
+        }
+        let before = cpu::used_ns(self.process)?;
+        let (timings, took) = run(settings.window)?;
+        let used = cpu::used_ns(self.process)? - before;
+        Ok(numbers(
+            &timings,
+            took,
+            used,
+            cpu::resident_kib(self.process)?,
+        ))
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "times and counts of a few seconds"
+)]
+fn numbers(timings: &[Timing], took: Duration, used_ns: u64, resident_kib: f64) -> Numbers {
+    let count = timings.len() as f64;
+    let mut numbers = Numbers::new();
+    let mut quantiles = |name: &str, mut values: Vec<u64>, unit: f64| {
+        values.sort_unstable();
+        for (end, at) in [("p50", 0.5), ("p99", 0.99)] {
+            let value = quantile(&values, at).map_or(f64::NAN, |value| value as f64 / unit);
+            numbers.insert(format!("{name}.{end}"), value);
+        }
+    };
+    let first = timings.iter().map(|timing| timing.first_byte);
+    quantiles("ttfb_ms", first.collect(), 1e6);
+    let all = |of: fn(&Timing) -> &Vec<u64>| timings.iter().flat_map(of).copied().collect();
+    quantiles("event_gap_us", all(|timing| &timing.gaps), 1e3);
+    quantiles("event_delay_us", all(|timing| &timing.delays), 1e3);
+    let cpu_us = used_ns as f64 / 1e3 / count;
+    let paced = timings.iter().any(|timing| !timing.delays.is_empty());
+    let cpu_us_per_event = if paced {
+        cpu_us / messages::EVENTS as f64
+    } else {
+        f64::NAN
+    };
+    numbers.extend([
+        ("requests_per_s".to_owned(), count / took.as_secs_f64()),
+        ("cpu_us_per_request".to_owned(), cpu_us),
+        ("cpu_us_per_event".to_owned(), cpu_us_per_event),
+        ("rss_mib".to_owned(), resident_kib / 1024.0),
+    ]);
+    numbers
+}
+
+/// How many bytes of request a processor masks in a second: what a larger body costs more than a
+/// smaller one, without what it costs bare Envoy.
+fn masking(sides: &Sides, settings: &Settings, token: &str) -> Result<Value> {
+    let mut runs = Vec::new();
+    for run in 0..settings.runs {
+        let mut cost_us = Vec::new();
+        for size in MASKING_SIZES {
+            let body = messages::chat(size, false, false);
+            let scenario = Scenario {
+                name: "masking",
+                request: Request::new("/chat/completions", "json", token, &body),
+                callers: 1,
+                pace: Pace::Closed,
+            };
+            let pair = sides.pair(run % 2 == 1, |side| side.measure(&scenario, settings))?;
+            let cpu = |side: &Numbers| side.get("cpu_us_per_request").copied();
+            cost_us.push(
+                cpu(&pair.gate)
+                    .zip(cpu(&pair.bare))
+                    .map(|(gate, bare)| gate - bare)
+                    .context("no time")?,
+            );
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a few MiB")]
+        let bytes = (MASKING_SIZES[1] - MASKING_SIZES[0]) as f64;
+        // bytes per microsecond are megabytes per second
+        let rate = bytes / (cost_us[1] - cost_us[0]);
+        runs.push(Numbers::from([("mb_per_cpu_s".to_owned(), rate)]));
+    }
+    Ok(json!({"gate": report::side_of(&runs)}))
+}
+
+/// Memory of many streams that are open at once, and the time to start: with fresh Envoys, as the
+/// memory of a VM never shrinks. Records keep no content here.
+async fn open_streams(bench: &mut Bench, token: &str) -> Result<(Value, Value)> {
+    let mut gate = bench.gate.clone();
+    let mut configuration = gate.filter();
+    configuration["audit"] = json!({"max_content": "0B"});
+    gate.set_filter(&configuration, envoy::Form::default());
+    let count = bench.settings.open_streams;
+    let (mut open, mut start) = (Vec::new(), Vec::new());
+    for run in 0..bench.settings.cold_runs {
+        (bench.tell)(&format!(
+            "{count} open streams, {}/{}",
+            run + 1,
+            bench.settings.cold_runs
+        ));
+        let mut sides = Sides::start(bench, &gate, &format!("cold-{run}")).await?;
+        sides.wait_until_ready(token)?;
+        let mut pair = (Pair::default(), Pair::default());
+        for (side, memory, started) in [
+            (&sides.bare, &mut pair.0.bare, &mut pair.1.bare),
+            (&sides.gate, &mut pair.0.gate, &mut pair.1.gate),
+        ] {
+            started.insert("ready_ms".to_owned(), side.ready_ms);
+            let body = messages::chat(4 << 10, true, true);
+            let request = Request::new("/chat/completions", "open", token, &body);
+            let before = cpu::resident_kib(side.process)?;
+            let mut connections = Vec::new();
+            for _ in 0..count {
+                let mut connection = Connection::open(side.address)?;
+                connection.send(&request)?;
+                connection.begin(1)?;
+                connections.push(connection);
+            }
+            let after = cpu::resident_kib(side.process)?;
+            bench.upstream.release().await?;
+            #[expect(clippy::cast_precision_loss, reason = "a count")]
+            memory.insert("kib_per_stream".to_owned(), (after - before) / count as f64);
+            memory.insert("rss_mib".to_owned(), after / 1024.0);
+        }
+        let above = pair.0.gate["kib_per_stream"] - pair.0.bare["kib_per_stream"];
+        pair.0.gate.insert("kib_per_stream_added".to_owned(), above);
+        open.push(pair.0);
+        start.push(pair.1);
+        sides.stop();
+    }
+    Ok((report::scenario(&open), report::scenario(&start)))
+}
+
+/// The commit that is measured; with a plus if files differ from it.
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .args(arguments)
+            .current_dir(sink::repository())
+            .output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let Some(commit) = git(&["rev-parse", "--short=12", "HEAD"]) else {
+        return "unknown".to_owned();
+    };
+    let clean = git(&["status", "--porcelain", "-uno"]).is_some_and(|changes| changes.is_empty());
+    if clean { commit } else { commit + "+" }
+}
