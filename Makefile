@@ -41,7 +41,7 @@ tests: programs
 
 .PHONY: unit
 unit: ## The fast tests: without Envoy, BigQuery and clients
-	cargo test --locked -p contract -p filter-core -p gate
+	cargo test --locked -p contract -p filter-core -p approvals -p gate
 
 .PHONY: e2e
 e2e: programs ## The tests in real Envoy

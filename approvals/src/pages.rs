@@ -71,7 +71,7 @@ async fn list(
     let page = ListPage {
         frame: Frame::of(app, Some(&session), here),
         waiting,
-        refresh: query.refresh.as_deref() != Some("off"),
+        refresh: query.refresh.as_deref() == Some("on"),
         count: usize::try_from(count).unwrap_or(usize::MAX),
         rows: approvals
             .iter()
@@ -161,7 +161,7 @@ async fn show(
         lasts: lasts(&approval),
         history: history.into_iter().map(HistoryRow::of).collect(),
         row,
-        content,
+        content: content.as_deref().map(visible),
         cut,
         findings,
         items,
@@ -590,6 +590,26 @@ fn found(findings: &[AskFinding]) -> String {
     }
 }
 
+/// The content with what an approver could not see, or would see in another order, written out:
+/// nothing else must be granted than what was read.
+fn visible(content: &str) -> String {
+    let mut text = String::with_capacity(content.len());
+    for letter in content.replace("\r\n", "\n").chars() {
+        let hidden = letter.is_control() && letter != '\n' && letter != '\t'
+            || matches!(letter,
+                '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0d}' | '\u{feff}'
+                | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}');
+        if hidden {
+            text.extend(["⟨U+", &format!("{:04X}", u32::from(letter)), "⟩"]);
+        } else {
+            text.push(letter);
+        }
+    }
+    text
+}
+
 fn lasts(approval: &Approval) -> String {
     let use_within = span(approval.terms.grant_s);
     match approval.terms.covers {
@@ -616,7 +636,12 @@ fn span(seconds: Seconds) -> String {
     let seconds = seconds.max(0);
     let (days, hours) = (seconds / 86_400, seconds % 86_400 / 3600);
     let (minutes, rest) = (seconds % 3600 / 60, seconds % 60);
-    let units = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")];
+    let units = [
+        (days, if days == 1 { "day" } else { "days" }),
+        (hours, "h"),
+        (minutes, "min"),
+        (rest, "s"),
+    ];
     let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(3);
     let parts = units
         .iter()
@@ -664,9 +689,9 @@ mod tests {
             (61, "1 min"),
             (3600, "1 h"),
             (3661, "1 h 1 min"),
-            (86_400, "1 d"),
+            (86_400, "1 day"),
             (86_399, "23 h 59 min"),
-            (90_000, "1 d 1 h"),
+            (180_000, "2 days 2 h"),
         ];
         for (seconds, text) in cases {
             assert_eq!(span(seconds), text, "{seconds}");
@@ -689,6 +714,21 @@ mod tests {
             "/\\evil.example",
         ] {
             assert_eq!(local(Some(bad)), "/", "{bad}");
+        }
+    }
+
+    #[test]
+    fn p7_what_an_approver_would_not_see_is_written_out() {
+        let cases = [
+            ("für 北京 🚀❤\u{fe0f}\n\tok", "für 北京 🚀❤\u{fe0f}\n\tok"),
+            ("a\r\nb\n", "a\nb\n"),
+            ("a\u{202e}b", "a⟨U+202E⟩b"),
+            ("a\u{200b}b\u{feff}", "a⟨U+200B⟩b⟨U+FEFF⟩"),
+            ("a\u{e0041}", "a⟨U+E0041⟩"),
+            ("a\u{1b}[8mb\r", "a⟨U+001B⟩[8mb⟨U+000D⟩"),
+        ];
+        for (content, shown) in cases {
+            assert_eq!(visible(content), shown);
         }
     }
 

@@ -243,8 +243,14 @@ fn group(
     let transaction = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
         Ok(transaction) => transaction,
         Err(error) => {
+            // what has queued up meanwhile has waited as long
             let error = StoreError::from(error);
             finishes.push(first(Err(error.clone())));
+            while finishes.len() < MAX_GROUP
+                && let Ok(job) = jobs.try_recv()
+            {
+                finishes.push(job(Err(error.clone())));
+            }
             return Err(error);
         }
     };

@@ -244,3 +244,145 @@ async fn p4_what_only_the_upstream_keeps_is_refused() {
     }
     assert_eq!(world.upstream().arrivals(), 0);
 }
+
+#[tokio::test]
+async fn p6_the_shared_credential_is_never_shown_where_a_person_acts() {
+    let world = World::start().await;
+    let caller = world.caller("ana");
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "search", "arguments": {"query": TOKEN}}});
+    for path in [
+        "/mcp",
+        "/mcp/readonly",
+        "/chunks",
+        "/embeddings/code/search",
+        "/external/code/ingest",
+        "/external/embeddings/code/search",
+        "/graphql",
+        "/agents",
+        "/agents/swe/v1/jobs/acme/widgets",
+        "/repos/acme/widgets/copilot_internal/embeddings_index",
+        "/user/repos",
+        "/twirp/github.snippy.v1.SnippyAPI/Match",
+    ] {
+        for answer in [caller.post(path, &call).await, caller.get(path).await] {
+            let answer = answer.unwrap();
+            assert_eq!(answer.status, 403, "{path}");
+            assert_eq!(answer.json()["error"]["code"], "gateway_policy", "{path}");
+            let text = answer.json()["message"].as_str().unwrap().to_owned();
+            assert!(text.contains("shared credential"), "{path}: {text}");
+        }
+    }
+    assert_eq!(world.upstream().arrivals(), 0);
+}
+
+#[tokio::test]
+async fn embeddings_are_masked_for_those_who_may_ask_for_them() {
+    let roles = json!({ "roles": [
+        { "name": "engineer", "groups": ["eng"], "endpoints": ["chat", "embeddings"], "models": ["text-*"] },
+    ] });
+    let world = World::builder().configure(roles).start().await.unwrap();
+    let caller = world.caller("ana");
+    let body = json!({"model": "text-embedding-3-small", "input": [format!("use {TOKEN} "), "x"]});
+    let answer = caller.post("/embeddings", &body).await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body_text());
+    let seen = &world.upstream().requests()[0];
+    assert!(!seen.contains(TOKEN) && seen.text().contains("MASKED_GITHUB_PAT_"));
+    assert_eq!(seen.json()["input"][1], "x");
+    let other = json!({"model": "gpt-4.1", "input": "x"});
+    let answer = caller.post("/embeddings", &other).await.unwrap();
+    assert_eq!(answer.status, 400);
+    let world = World::start().await;
+    let answer = world
+        .caller("ana")
+        .post("/embeddings", &body)
+        .await
+        .unwrap();
+    assert_eq!((answer.status, world.upstream().arrivals()), (400, 0));
+}
+
+#[tokio::test]
+async fn p4_what_readers_may_take_differently_is_refused_in_every_api() {
+    let world = World::start().await;
+    let caller = world.caller("ana");
+    for (path, body) in APIS {
+        let plain = body("go").to_string();
+        let deep = format!(
+            "{{\"model\":\"gpt-4.1\",\"x\":{}{}}}",
+            "[".repeat(70),
+            "]".repeat(70)
+        );
+        let double = plain.replacen('{', "{\"model\":\"gpt-4.1\",", 1);
+        let folded = plain.replacen("\"model\"", "\"Model\"", 1);
+        let bodies = [
+            format!("{plain}{plain}"),
+            format!("[{plain}]"),
+            format!("\u{feff}{plain}"),
+            "--x\r\ncontent-disposition: form-data; name=a\r\n\r\n1\r\n--x--".to_owned(),
+            deep,
+            double,
+            folded,
+            plain.get(1..).unwrap().to_owned(),
+        ];
+        for sent in bodies {
+            let kind = [("content-type", "application/json")];
+            let answer = caller.raw("POST", path, &kind, sent.clone()).await.unwrap();
+            assert_eq!(answer.status, 400, "{path}: {sent}");
+            let code = &answer.json()["error"]["code"];
+            assert_eq!(code, "gateway_unreadable", "{path}: {sent}");
+        }
+        let encodings: &[&[(&str, &str)]] = &[
+            &[("content-encoding", "gzip")],
+            &[("content-encoding", "br")],
+            &[("content-encoding", "zstd")],
+            &[("content-encoding", "identity, gzip")],
+            &[
+                ("content-encoding", "identity"),
+                ("content-encoding", "identity"),
+            ],
+            &[("content-encoding", "")],
+        ];
+        for encoding in encodings {
+            let answer = caller
+                .raw("POST", path, encoding, plain.clone())
+                .await
+                .unwrap();
+            assert_eq!(answer.status, 400, "{path} {encoding:?}");
+            let code = &answer.json()["error"]["code"];
+            assert_eq!(code, "gateway_unreadable", "{path} {encoding:?}");
+        }
+        // The content type decides nothing.
+        let kind = [("content-type", "multipart/form-data; boundary=x")];
+        let answer = caller.raw("POST", path, &kind, plain).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}");
+    }
+    assert_eq!(world.upstream().arrivals(), APIS.len());
+}
+
+#[tokio::test]
+async fn p9_what_an_answer_cost_and_called_is_in_columns() {
+    let world = World::with_audit().await;
+    let caller = world.caller("ana");
+    let choice = Choice {
+        text: words("Let me look. "),
+        tools: vec![ToolCall::new("bash", "{\"command\":\"ls\"}", 4)],
+        ..Choice::default()
+    };
+    world.upstream().script(Answer::choices([choice]));
+    for api in APIS {
+        ask(&caller, *api, "go").await;
+    }
+    let sql = "SELECT * FROM copilot_audit_views.exchanges ORDER BY seq";
+    let rows = world.rows_when(sql, |rows| rows.len() >= APIS.len()).await;
+    let endpoints: Vec<_> = rows.iter().map(|row| row["endpoint"].clone()).collect();
+    let expected = ["chat", "responses", "responses", "messages"];
+    assert_eq!(json!(endpoints), json!(expected));
+    for row in &rows {
+        assert_eq!(row["tool_calls"], "[\"bash\"]", "{row:?}");
+        let number = |column: &str| row[column].as_str().unwrap().parse::<u64>().unwrap();
+        assert!(number("output_tokens") > 0 && number("input_tokens") > 0);
+        assert!(number("scanned_bytes") > 20);
+        assert_eq!(row["response_model"], row["model"]);
+        assert!(!row["finish_reason"].is_null());
+    }
+}

@@ -31,7 +31,7 @@ async fn every_kind_of_exchange_leaves_one_row() {
     ana.raw("POST", "/chat/completions", &[], "{\"model\":")
         .await
         .unwrap();
-    ana.post("/agents", &json!({})).await.unwrap();
+    ana.post("/auto", &json!({})).await.unwrap();
     world.stranger(Http::Two).chat("who am I?").await.unwrap();
     world.stranger(Http::Two).get("/telemetry").await.unwrap();
 

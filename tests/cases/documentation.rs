@@ -5,12 +5,13 @@ use std::{fs, path::PathBuf, process::Command};
 use e2e::{sink::repository, world::World};
 
 /// Pages for people, from the repository's root.
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 6] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/operator.md",
     "docs/configuration.md",
     "docs/auditor.md",
+    "docs/approver.md",
 ];
 
 /// An example: its page, its language, its text.
@@ -75,7 +76,10 @@ fn every_command_is_one_that_there_is() {
                     let rule = format!("\n{target}:");
                     assert!(makefile.contains(&rule), "{}: {line}", example.page);
                 }
-                [name @ ("gate" | "bigquery-sink"), ref arguments @ ..] => {
+                [
+                    name @ ("gate" | "bigquery-sink" | "approvals"),
+                    ref arguments @ ..,
+                ] => {
                     let mut command = Command::new(program(name));
                     command.args(arguments).current_dir(repository());
                     let output = command.output().unwrap();

@@ -115,17 +115,17 @@ async fn what_is_unknown_is_refused_and_counted() {
         "/responses/resp_1/cancel",
         "/v1/messages/batches",
         "/models/session",
-        "/mcp",
-        "/graphql",
-        "/external/code/ingest",
-        "/agents",
+        "/models/gpt-4.1/policy",
+        "/embeddings/models",
+        "/search/code",
+        "/auto",
     ] {
         let answer = caller.post(path, &chat("hello")).await.unwrap();
         assert_eq!(answer.status, 403, "{path}");
         assert_eq!(answer.json()["error"]["code"], "gateway_policy", "{path}");
         assert!(!answer.json()["message"].as_str().unwrap().is_empty());
     }
-    assert_eq!(caller.get("/repos/a/b").await.unwrap().status, 403);
+    assert_eq!(caller.get("/skills").await.unwrap().status, 403);
     assert_eq!(world.upstream().arrivals(), 0);
     let mut world = world;
     let stats = world.envoy().ask("/stats/prometheus").await.unwrap();

@@ -125,6 +125,11 @@ pub fn token(approver: &str, end: &str) -> String {
 }
 
 impl Approver {
+    /// What they sign in with.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// What waits now, oldest first: `id`, `person`, `rule`, `version`, …
     pub async fn waiting(&self) -> Result<Vec<Value>> {
         let list = self

@@ -35,10 +35,12 @@ pub(crate) fn attached_to(endpoint: Endpoint) -> bool {
     match endpoint {
         Endpoint::Chat
         | Endpoint::Completions
+        | Endpoint::Embeddings
         | Endpoint::Messages
         | Endpoint::Models
         | Endpoint::Responses => true,
-        Endpoint::Seat
+        Endpoint::Personal
+        | Endpoint::Seat
         | Endpoint::Telemetry
         | Endpoint::Token
         | Endpoint::Unknown
@@ -79,6 +81,7 @@ mod tests {
         assert!(attached("POST", "/chat/completions"));
         assert!(attached("POST", "/responses"));
         assert!(attached("POST", "/v1/messages"));
+        assert!(attached("POST", "/embeddings"));
         assert!(attached("GET", "/models"));
         for path in [
             "/graphql",
@@ -86,6 +89,7 @@ mod tests {
             "/user/repos",
             "/repos/a/b",
             "/agents",
+            "/twirp/github.snippy.v1.SnippyAPI/Match",
             "/mcp",
             "/mcp/readonly",
             "/external/code/ingest",

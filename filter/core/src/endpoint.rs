@@ -9,10 +9,14 @@ pub enum Endpoint {
     Chat,
     /// Ghost text.
     Completions,
+    /// Numbers that stand for texts.
+    Embeddings,
     /// Anthropic's messages.
     Messages,
     /// The list of models.
     Models,
+    /// What acts with a person's own rights at GitHub, such as MCP and the workspace index.
+    Personal,
     /// Responses.
     Responses,
     /// Telemetry and experiment assignments of clients.
@@ -39,11 +43,13 @@ impl Endpoint {
             ("POST", "/responses" | "/v1/responses") => Self::Responses,
             ("POST", "/v1/messages" | "/v1/messages/count_tokens") => Self::Messages,
             ("POST", _) if engine => Self::Completions,
+            ("POST", "/embeddings" | "/v1/embeddings") => Self::Embeddings,
             ("GET", "/models") => Self::Models,
             ("GET" | "POST", "/telemetry") => Self::Telemetry,
             ("GET", "/copilot_internal/v2/token") => Self::Token,
             ("GET", "/copilot_internal/user") => Self::Seat,
             ("GET", "/user") => Self::User,
+            _ if is_personal(path) => Self::Personal,
             _ => Self::Unknown,
         }
     }
@@ -53,8 +59,10 @@ impl Endpoint {
         match self {
             Self::Chat => "chat",
             Self::Completions => "completions",
+            Self::Embeddings => "embeddings",
             Self::Messages => "messages",
             Self::Models => "models",
+            Self::Personal => "personal",
             Self::Responses => "responses",
             Self::Telemetry => "telemetry",
             Self::Token => "token",
@@ -69,6 +77,7 @@ impl Endpoint {
         match self {
             Self::Chat | Self::Messages | Self::Responses => Some(RoleEndpoint::Chat),
             Self::Completions => Some(RoleEndpoint::Completions),
+            Self::Embeddings => Some(RoleEndpoint::Embeddings),
             _ => None,
         }
     }
@@ -77,6 +86,21 @@ impl Endpoint {
     pub fn inspected() -> &'static [&'static str] {
         &["/chat/completions", "/responses", "/v1/messages"]
     }
+}
+
+/// Whether only a person's own credential may be shown there.
+fn is_personal(path: &str) -> bool {
+    const PATHS: &[&str] = &["/agents", "/chunks", "/graphql", "/mcp"];
+    const TREES: &[&str] = &[
+        "/agents/",
+        "/embeddings/code/",
+        "/external/",
+        "/mcp/",
+        "/repos/",
+        "/twirp/github.snippy.v1.SnippyAPI/",
+        "/user/",
+    ];
+    PATHS.contains(&path) || TREES.iter().any(|tree| path.starts_with(tree))
 }
 
 #[cfg(test)]
@@ -113,7 +137,22 @@ mod tests {
             ("POST", "/v1/messages/count_tokens", Endpoint::Messages),
             ("POST", "/v1/messages/batches", Endpoint::Unknown),
             ("POST", "/messages", Endpoint::Unknown),
-            ("POST", "/graphql", Endpoint::Unknown),
+            ("POST", "/embeddings", Endpoint::Embeddings),
+            ("GET", "/embeddings/models", Endpoint::Unknown),
+            ("POST", "/embeddings/code/search", Endpoint::Personal),
+            ("POST", "/chunks", Endpoint::Personal),
+            ("POST", "/graphql", Endpoint::Personal),
+            ("GET", "/repos/a/b", Endpoint::Personal),
+            ("POST", "/mcp", Endpoint::Personal),
+            ("POST", "/mcp/readonly", Endpoint::Personal),
+            ("POST", "/mcpx", Endpoint::Unknown),
+            ("GET", "/user/repos", Endpoint::Personal),
+            ("POST", "/external/code/ingest/batch", Endpoint::Personal),
+            (
+                "POST",
+                "/twirp/github.snippy.v1.SnippyAPI/Match",
+                Endpoint::Personal,
+            ),
         ];
         for (method, path, endpoint) in cases {
             assert_eq!(Endpoint::of(method, path), endpoint, "{method} {path}");

@@ -544,6 +544,11 @@ impl Exchange {
             Endpoint::Token => answers::token(identity, token, &config.hosts, now),
             Endpoint::Seat => answers::seat(identity, &config.hosts),
             Endpoint::User => answers::user(identity),
+            Endpoint::Personal => {
+                let text = "This part of Copilot acts with a person's own rights at GitHub, and \
+                            the gateway has a shared credential; it is not available here.";
+                return self.reply(Situation::Denied, "shared_credential", text);
+            }
             Endpoint::Telemetry | Endpoint::Unknown => {
                 let text = "This part of Copilot is not available through the gateway.";
                 return self.reply(Situation::Denied, "unknown_endpoint", text);
@@ -561,7 +566,11 @@ impl Exchange {
                     Err(step) => step,
                 };
             }
-            Endpoint::Chat | Endpoint::Completions | Endpoint::Messages | Endpoint::Responses => {
+            Endpoint::Chat
+            | Endpoint::Completions
+            | Endpoint::Embeddings
+            | Endpoint::Messages
+            | Endpoint::Responses => {
                 return self.await_body(worker, headers, end);
             }
         };
@@ -730,6 +739,7 @@ impl Exchange {
         match self.endpoint {
             Endpoint::Chat => Some(Api::Chat),
             Endpoint::Completions => Some(Api::Completions),
+            Endpoint::Embeddings => Some(Api::Code),
             Endpoint::Messages => Some(Api::Messages),
             Endpoint::Responses => Some(Api::Responses),
             _ => None,

@@ -67,7 +67,7 @@ pub fn reply_for(
             let body = provider::completion_stream_empty();
             return LocalReply::new(200, "text/event-stream", body, decision_id);
         }
-        (Endpoint::Chat | Endpoint::Messages | Endpoint::Responses, _)
+        (Endpoint::Chat | Endpoint::Embeddings | Endpoint::Messages | Endpoint::Responses, _)
         | (_, Situation::Unreadable) => 400,
         (_, Situation::Denied) => 403,
         (_, Situation::Unavailable) => 503,

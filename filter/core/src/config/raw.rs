@@ -161,7 +161,7 @@ pub struct RawRole {
     pub name: String,
     /// Groups that have the role; `*` is everybody. Not empty.
     pub groups: Vec<String>,
-    /// Endpoints: `chat`, `completions`. Not empty.
+    /// Endpoints: `chat`, `completions`, `embeddings`. Not empty.
     pub endpoints: Vec<RoleEndpoint>,
     /// Models by name, `*` stands for any characters. Not empty.
     pub models: Vec<String>,
@@ -175,6 +175,8 @@ pub enum RoleEndpoint {
     Chat,
     /// Ghost text.
     Completions,
+    /// Numbers that stand for texts.
+    Embeddings,
 }
 
 /// How secrets are masked.

@@ -145,7 +145,7 @@ fn a_fault_is_named_with_its_path_and_reason() {
         (
             "/roles/0/endpoints",
             json!(["chats"]),
-            "roles[0].endpoints[0]: expected `chat` or `completions`",
+            "roles[0].endpoints[0]: expected one of `chat`, `completions`, `embeddings`",
         ),
         (
             "/rules/1/covers",

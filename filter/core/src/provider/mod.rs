@@ -1,6 +1,6 @@
 //! Where the text sits in each API's messages, and how it is masked in place.
 //!
-//! One module per API (`chat`, `completions`, `messages`, `responses`) says what stands at which path and writes that API's
+//! One module per API (`chat`, `code`, `completions`, `messages`, `responses`) says what stands at which path and writes that API's
 //! own form; the rest is shared: [`mask_request`] and [`mask_response`] for whole messages,
 //! [`ResponseMask`] for event streams, [`models::restrict`] for lists of models.
 //!
@@ -20,6 +20,7 @@
 
 mod annotations;
 mod chat;
+mod code;
 mod completions;
 mod content;
 mod history;
@@ -63,8 +64,14 @@ pub const MAX_TOOL_CALLS: usize = 64;
 pub enum Api {
     /// `POST /chat/completions`
     Chat,
+    /// `POST /embeddings`; also chunks, search and match of code.
+    Code,
     /// `POST /v1/engines/{engine}/completions`: ghost text and its panel.
     Completions,
+    /// `POST /external/code/ingest*`: files in base64.
+    Ingest,
+    /// `POST /mcp*`: JSON-RPC.
+    Mcp,
     /// `POST /v1/messages`, Anthropic's.
     Messages,
     /// `POST /responses`
@@ -75,7 +82,10 @@ impl Api {
     fn request_place(self, steps: &[Step<'_>]) -> Place {
         match self {
             Self::Chat => chat::request_place(steps),
+            Self::Code => code::code_place(steps),
             Self::Completions => completions::request_place(steps),
+            Self::Ingest => code::ingest_place(steps),
+            Self::Mcp => code::mcp_place(steps),
             Self::Messages => messages::request_place(steps),
             Self::Responses => responses::request_place(steps),
         }
@@ -85,7 +95,9 @@ impl Api {
     fn request_part(self, steps: &[Step<'_>]) -> Part {
         match self {
             Self::Chat => chat::request_part(steps),
+            Self::Code | Self::Ingest => code::code_part(steps),
             Self::Completions => completions::request_part(steps),
+            Self::Mcp => code::mcp_part(steps),
             Self::Messages => messages::request_part(steps),
             Self::Responses => responses::request_part(steps),
         }
@@ -95,7 +107,7 @@ impl Api {
     fn answer_part(self, steps: &[Step<'_>]) -> Part {
         match self {
             Self::Chat => chat::answer_part(steps),
-            Self::Completions => item::OWN_TEXT,
+            Self::Code | Self::Completions | Self::Ingest | Self::Mcp => item::OWN_TEXT,
             Self::Messages => messages::answer_part(steps),
             Self::Responses => responses::answer_part(steps),
         }
@@ -105,6 +117,7 @@ impl Api {
     fn deciding_keys(self) -> &'static [&'static str] {
         match self {
             Self::Chat => chat::DECIDING_KEYS,
+            Self::Code | Self::Ingest | Self::Mcp => code::DECIDING_KEYS,
             Self::Completions => completions::DECIDING_KEYS,
             Self::Messages => messages::DECIDING_KEYS,
             Self::Responses => responses::DECIDING_KEYS,
@@ -114,7 +127,10 @@ impl Api {
     fn answer_place(self, steps: &[Step<'_>]) -> Place {
         match self {
             Self::Chat => chat::answer_place(steps),
+            Self::Code => code::code_place(steps),
             Self::Completions => completions::event_place(steps),
+            Self::Ingest => Place::Text,
+            Self::Mcp => code::mcp_place(steps),
             Self::Messages => messages::answer_place(steps),
             Self::Responses => responses::answer_place(steps),
         }
@@ -123,7 +139,10 @@ impl Api {
     fn event_place(self, steps: &[Step<'_>]) -> Place {
         match self {
             Self::Chat => chat::event_place(steps),
+            Self::Code => code::code_place(steps),
             Self::Completions => completions::event_place(steps),
+            Self::Ingest => Place::Text,
+            Self::Mcp => code::mcp_place(steps),
             Self::Messages => messages::event_place(steps),
             Self::Responses => responses::event_place(steps),
         }
@@ -139,6 +158,8 @@ impl Api {
         match self {
             Self::Chat => chat::EVENT_KEYS.contains(&key),
             Self::Completions => completions::EVENT_KEYS.contains(&key),
+            Self::Code | Self::Ingest => false,
+            Self::Mcp => key == "jsonrpc",
             Self::Messages | Self::Responses => key == "type",
         }
     }
@@ -147,7 +168,7 @@ impl Api {
     fn knows_type(self, kind: &str) -> bool {
         match self {
             Self::Messages => messages::knows(kind),
-            Self::Chat | Self::Completions | Self::Responses => responses::knows(kind),
+            _ => responses::knows(kind),
         }
     }
 
@@ -155,7 +176,7 @@ impl Api {
     fn spot(self, steps: &[Step<'_>]) -> Option<Spot> {
         match self {
             Self::Messages => messages::spot(steps),
-            Self::Chat | Self::Completions | Self::Responses => responses::spot(steps),
+            _ => responses::spot(steps),
         }
     }
 
@@ -163,7 +184,7 @@ impl Api {
     fn ends(self, kind: &str) -> Ends {
         match self {
             Self::Messages => messages::ends(kind),
-            Self::Chat | Self::Completions | Self::Responses => responses::ends(kind),
+            _ => responses::ends(kind),
         }
     }
 
@@ -171,16 +192,18 @@ impl Api {
     fn begins(self, kind: &str) -> bool {
         match self {
             Self::Messages => messages::begins(kind),
-            Self::Chat | Self::Completions | Self::Responses => responses::begins(kind),
+            _ => responses::begins(kind),
         }
     }
 }
 
-/// An answer of ours in an API's own form: a text and a normal end. Ghost text gets the end alone.
+/// An answer of ours in an API's own form: a text and a normal end. Ghost text gets the end alone,
+/// and so does what knows no text.
 pub fn text_answer(api: Api, model: &str, text: &str, stream: bool) -> Vec<u8> {
     match (api, stream) {
         (Api::Chat, false) => chat_text(model, text),
         (Api::Chat, true) => chat_stream_text(model, text),
+        (Api::Code | Api::Ingest | Api::Mcp, _) => b"{}".to_vec(),
         (Api::Completions, false) => completion_empty(),
         (Api::Completions, true) => completion_stream_empty(),
         (Api::Messages, false) => message_text(model, text),
@@ -361,6 +384,7 @@ impl ResponseFacts {
         };
         match place {
             Place::Model if self.model.is_none() => self.model = kept(),
+            Place::Finish if matches!(text, "in_progress" | "queued") => {}
             Place::Finish => self.finish = kept().or_else(|| self.finish.take()),
             _ => {}
         }
@@ -412,6 +436,8 @@ enum Place {
     ToolName,
     /// An array, or nothing.
     List,
+    /// Base64 of text: masked, and encoded again; of anything else: stays, counted.
+    Encoded,
     /// Long base64: stays, counted.
     Blob(UnscannedReason),
     /// Text, or numbers that stand for text.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::BASE64;
+
 use crate::json::{Edits, Path, Span, Step, Text};
 use crate::mask::{Finding, Masker};
 
@@ -120,7 +122,18 @@ impl Scan {
         edits: &mut Edits,
     ) -> Option<String> {
         let text = text.decode();
+        if place == Place::Encoded
+            && let Some(plain) = decoded(&text)
+        {
+            let masked = self.mask(masker, &plain, || channel_name(path))?;
+            edits.replace_text(span, &BASE64.encode(masked.as_bytes()));
+            return Some(masked);
+        }
         let stays = match place {
+            Place::Encoded if is_blob(&text) => {
+                self.skip(UnscannedReason::File, span.length());
+                true
+            }
             Place::Padding | Place::Envelope | Place::Model | Place::Finish => is_name(&text),
             Place::Blob(reason) if is_blob_of(reason, &text) => {
                 self.skip(reason, span.length());
@@ -140,6 +153,7 @@ impl Scan {
             | Place::CallName
             | Place::Count(_)
             | Place::Elsewhere
+            | Place::Encoded
             | Place::Item
             | Place::ItemKind
             | Place::Signature
@@ -310,6 +324,12 @@ pub(super) fn shown_key(key: &str) -> &str {
 /// Visible ASCII of at most [`MAX_NAME_BYTES`].
 pub(super) fn is_name(text: &str) -> bool {
     text.len() <= MAX_NAME_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// The text that is encoded as base64.
+fn decoded(text: &str) -> Option<String> {
+    let bytes = BASE64.decode(text.as_bytes()).ok()?;
+    String::from_utf8(bytes).ok()
 }
 
 /// A blob of a kind: what is not for the upstream alone is in plain base64.

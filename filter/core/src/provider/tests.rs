@@ -220,6 +220,89 @@ fn secrets_of_a_messages_request_are_masked_wherever_text_may_be() {
 }
 
 #[test]
+fn code_for_the_index_is_masked() {
+    let cases = [
+        (Api::Code, r#"{"model":"m","input":["a","§"]}"#, "input[1]"),
+        (
+            Api::Code,
+            r#"{"content":"x = '§'\n","path":"a.py","embed":true}"#,
+            "content",
+        ),
+        (Api::Code, r#"{"source":"§"}"#, "source"),
+        (
+            Api::Mcp,
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"f","arguments":{"q":["§"]}}}"#,
+            "params.arguments.q[0]",
+        ),
+        (
+            Api::Ingest,
+            r#"{"content":"not base64 §","docSha":"x"}"#,
+            "content",
+        ),
+    ];
+    for (api, body, channel) in cases {
+        let expected = body.replace('§', &masked(SECRET));
+        let (sent, channels) = sent(api, &body.replace('§', SECRET));
+        assert_eq!(sent, expected, "{body}");
+        assert_eq!(channels, [channel], "{body}");
+    }
+    let numbers = request(Api::Code, r#"{"model":"m","input":[[1,2]]}"#).unwrap();
+    assert_eq!(numbers.unscanned[0].reason, UnscannedReason::Tokens);
+}
+
+#[test]
+fn files_in_base64_are_decoded_and_masked() {
+    use data_encoding::BASE64;
+    let file = format!("key = \"{SECRET}\"\n");
+    let body = json!({"docs": [{"content": BASE64.encode(file.as_bytes())}]});
+    let (sent, channels) = sent(Api::Ingest, &body.to_string());
+    let sent: Json = serde_json::from_str(&sent).unwrap();
+    let content = sent["docs"][0]["content"].as_str().unwrap();
+    let plain = BASE64.decode(content.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(plain).unwrap(), masked(&file));
+    assert_eq!(channels, ["docs[0].content"]);
+    let picture = BASE64.encode(&[0xff; 200]);
+    let unseen = request(Api::Ingest, &json!({"content": picture}).to_string()).unwrap();
+    assert!(unseen.body.is_none());
+    assert_eq!(unseen.unscanned[0].reason, UnscannedReason::File);
+}
+
+#[test]
+fn what_a_tool_of_mcp_answers_is_masked() {
+    let answer = json!({"jsonrpc": "2.0", "id": 1, "result": {"content": [
+        {"type": "text", "text": SECRET},
+        {"type": "resource", "resource": {"uri": "x", "text": SECRET}},
+        {"type": "image", "data": "QUJD".repeat(50)},
+    ], "structuredContent": {"a": [SECRET]}}});
+    let body = answer.to_string();
+    let limits = Limits::default();
+    let whole = mask_response(
+        Api::Mcp,
+        &masker(),
+        body.as_bytes(),
+        &limits,
+        &Watch::default(),
+    )
+    .unwrap();
+    let sent = String::from_utf8(whole.body.unwrap()).unwrap();
+    assert_eq!(sent, body.replace(SECRET, &masked(SECRET)));
+    assert_eq!(whole.facts.unscanned[0].reason, UnscannedReason::Image);
+    let mut mask = ResponseMask::new(Api::Mcp, masker(), &limits, Rc::default());
+    let mut out = Vec::new();
+    mask.push(
+        format!("event: message\ndata: {body}\n\n").as_bytes(),
+        &mut out,
+    )
+    .unwrap();
+    let expected = format!("event: message\ndata: {sent}\n\n");
+    assert_eq!(String::from_utf8(out.clone()).unwrap(), expected);
+    assert_eq!(mask.facts().unknown_events, 0);
+    mask.end_readably("Refused.", &mut out);
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.ends_with("\"message\":\"Refused.\"}}\n\n"), "{text}");
+}
+
+#[test]
 fn signed_thinking_in_the_history_is_left_alone_and_recorded() {
     let signature = "c2lnbmF0dXJl".repeat(12);
     for block in [
@@ -776,7 +859,16 @@ proptest! {
         bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\",:\\u0".to_vec())], 0..100),
     ) {
         let limits = Limits::default();
-        for api in [Api::Chat, Api::Completions, Api::Messages, Api::Responses] {
+        let apis = [
+            Api::Chat,
+            Api::Code,
+            Api::Completions,
+            Api::Ingest,
+            Api::Mcp,
+            Api::Messages,
+            Api::Responses,
+        ];
+        for api in apis {
             drop(mask_request(api, &masker(), &bytes, &limits, &Watch::default()));
             drop(mask_response(api, &masker(), &bytes, &limits, &Watch::default()));
         }

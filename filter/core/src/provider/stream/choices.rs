@@ -6,7 +6,7 @@ use crate::json::push_string;
 use crate::sse::Block;
 
 use super::super::scan::shown_key;
-use super::super::{Api, MAX_TOOL_CALLS, Shape, Unreadable, chat, completions};
+use super::super::{Api, MAX_TOOL_CALLS, Shape, Unreadable, chat, code, completions};
 use super::{CallPlace, DONE_EVENT, Dropped, Flow, Said, Shared};
 use event::{Piece, Reader, Seen};
 
@@ -231,9 +231,10 @@ impl Choices {
                     piece.output.push_str(&rest);
                     piece.changed = true;
                 }
-                None => push_event(out, &channel.envelope, |out| match shared.api {
-                    Api::Chat => chat::push_piece(out, channel, &rest),
-                    Api::Completions | Api::Messages | Api::Responses => {
+                None => push_event(out, &channel.envelope, |out| {
+                    if shared.api == Api::Chat {
+                        chat::push_piece(out, channel, &rest);
+                    } else {
                         completions::push_piece(out, channel, &rest);
                     }
                 }),
@@ -249,6 +250,9 @@ impl Choices {
         dropped: &Dropped,
         out: &mut Vec<u8>,
     ) {
+        if shared.api == Api::Mcp {
+            return code::push_error(out, text);
+        }
         let mut open: Vec<u64> = self
             .ended
             .iter()
@@ -259,35 +263,33 @@ impl Choices {
             open.push(0);
         }
         if self.envelope.is_empty() {
-            self.envelope = match shared.api {
-                Api::Chat => chat::envelope(shared.facts.model.as_deref().unwrap_or_default()),
-                Api::Completions | Api::Messages | Api::Responses => completions::envelope(),
+            self.envelope = if shared.api == Api::Chat {
+                chat::envelope(shared.facts.model.as_deref().unwrap_or_default())
+            } else {
+                completions::envelope()
             };
         }
         for (number, choice) in open.into_iter().enumerate() {
-            match shared.api {
-                Api::Chat => {
-                    if number == 0 {
-                        push_event(out, &self.envelope, |out| {
-                            chat::push_text(out, choice, text);
-                        });
-                    }
-                    // A client goes on with the calls that it has seen.
-                    let reason = if dropped.passed.contains(&choice) {
-                        "tool_calls"
-                    } else {
-                        "stop"
-                    };
-                    push_event(out, &self.envelope, |out| {
-                        chat::push_end(out, choice, reason);
-                    });
-                }
-                Api::Completions | Api::Messages | Api::Responses => {
-                    push_event(out, &self.envelope, |out| {
-                        completions::push_end(out, choice);
-                    });
-                }
+            if shared.api != Api::Chat {
+                push_event(out, &self.envelope, |out| {
+                    completions::push_end(out, choice);
+                });
+                continue;
             }
+            if number == 0 {
+                push_event(out, &self.envelope, |out| {
+                    chat::push_text(out, choice, text);
+                });
+            }
+            // A client goes on with the calls that it has seen.
+            let reason = if dropped.passed.contains(&choice) {
+                "tool_calls"
+            } else {
+                "stop"
+            };
+            push_event(out, &self.envelope, |out| {
+                chat::push_end(out, choice, reason);
+            });
         }
         out.extend_from_slice(DONE_EVENT);
     }

@@ -97,9 +97,7 @@ impl Key {
     fn name(&self, api: Api) -> String {
         match api {
             Api::Messages => messages::channel_name(&self.field, self.item),
-            Api::Chat | Api::Completions | Api::Responses => {
-                responses::channel_name(&self.field, self.item, self.part)
-            }
+            _ => responses::channel_name(&self.field, self.item, self.part),
         }
     }
 }
@@ -368,7 +366,7 @@ impl Typed {
             return;
         }
         push_named(out, &format!("{}.delta", channel.kind), |out| {
-            if self.progress.next_number > 0 {
+            if number.is_some() || self.progress.next_number > 0 {
                 let number = number.map_or(self.progress.next_number, |number| {
                     number.saturating_add_signed(self.shift)
                 });

@@ -165,7 +165,7 @@ fn root_value<'a>(
         }
         ("output_index" | "index", _) => seen.item = Some(number(&value)?),
         ("content_index" | "summary_index", _) => seen.part = Some(number(&value)?),
-        ("item_id", Value::Text(text)) if is_name(&text.decode()) => {
+        ("item_id", Value::Text(text)) if is_id(&text.decode()) => {
             let id = text.decode();
             let masked = shared
                 .scan
@@ -216,12 +216,12 @@ fn value_at<'a>(
         seen.texts.push(Heard { spot, span, text });
         return;
     }
+    let place = shared.api.event_place(&steps);
     if let [Step::Key("delta"), Step::Key("type")] = *steps {
         seen.delta_kind = text.decode();
     } else {
-        seen.more = true;
+        seen.more |= place != Place::Padding;
     }
-    let place = shared.api.event_place(&steps);
     if place == Place::Dropped {
         return;
     }
@@ -243,6 +243,12 @@ fn value_at<'a>(
         let name = masked.unwrap_or_else(|| text.decode().into_owned());
         seen.calls.push((item, name));
     }
+}
+
+/// Whether it may be the id of an item; Copilot's are long.
+fn is_id(text: &str) -> bool {
+    const MAX_ID_BYTES: usize = 4096;
+    text.len() <= MAX_ID_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Whether the list at the path is dropped, and not only as part of another.

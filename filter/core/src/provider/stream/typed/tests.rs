@@ -527,6 +527,20 @@ fn held_text_leaves_in_a_numbered_delta_before_the_done() {
     let (out, _) = through(Api::Messages, &[&stream(&sent, true, "\n")]);
     let came: Vec<_> = events(&out).into_iter().map(|(_, event)| event).collect();
     assert_eq!(came, sent);
+    // Ids are long where they are sealed, and what fills up says nothing.
+    let id = "Zm9v".repeat(200);
+    let delta = json!({"type": "response.output_text.delta", "sequence_number": 7, "item_id": id,
+        "output_index": 0, "content_index": 0, "delta": start, "logprobs": [], "obfuscation": "xyz"});
+    let done = json!({"type": "response.output_text.done", "sequence_number": 8, "item_id": id,
+        "output_index": 0, "content_index": 0, "text": start});
+    let (out, _) = through(
+        Api::Responses,
+        &[&stream(&[delta.clone(), done.clone()], true, "\n")],
+    );
+    let came: Vec<_> = events(&out).into_iter().map(|(_, event)| event).collect();
+    let mut expected = delta;
+    expected.as_object_mut().unwrap().remove("obfuscation");
+    assert_eq!(came, [expected, done]);
 }
 
 #[test]
