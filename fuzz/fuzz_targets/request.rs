@@ -11,7 +11,7 @@
 
 use filter_core::mask::Masker;
 use filter_core::provider::{
-    Api, Limits, Placed, Unreadable, mask_plain, mask_request, mask_response, models,
+    Api, Limits, Placed, Unreadable, Watch, mask_plain, mask_request, mask_response, models,
 };
 use fuzz::bodies::{APIS, body, change, strings};
 use fuzz::{PLANTED, head, masker};
@@ -69,7 +69,7 @@ struct Masked {
 }
 
 fn request(api: Api, masker: &Masker, body: &[u8]) -> Result<Masked, Unreadable> {
-    let masked = mask_request(api, masker, body, &LIMITS)?;
+    let masked = mask_request(api, masker, body, &LIMITS, &Watch::default())?;
     assert_eq!(
         masked.by_detector.values().sum::<u64>(),
         masked.findings_count
@@ -86,7 +86,7 @@ fn request(api: Api, masker: &Masker, body: &[u8]) -> Result<Masked, Unreadable>
 }
 
 fn answer(api: Api, masker: &Masker, body: &[u8]) -> Result<Masked, Unreadable> {
-    let masked = mask_response(api, masker, body, &LIMITS)?;
+    let masked = mask_response(api, masker, body, &LIMITS, &Watch::default())?;
     let facts = masked.facts;
     check_content(&facts.content);
     Ok(Masked {

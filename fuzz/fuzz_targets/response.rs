@@ -9,6 +9,7 @@
 #![no_main]
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use filter_core::provider::{Api, Limits, ResponseMask, Unreadable};
 use filter_core::sse::{Decoder, Part, SseError};
@@ -87,7 +88,7 @@ fn any_cut_is_the_same(
 
 /// The bytes that leave, the error, and all that was learnt.
 fn run(api: Api, pieces: &[&[u8]], is_stopped: bool) -> (Vec<u8>, Option<Unreadable>, String) {
-    let mut mask = ResponseMask::new(api, masker(), &LIMITS);
+    let mut mask = ResponseMask::new(api, masker(), &LIMITS, Rc::default());
     let mut out = Vec::new();
     let mut error = None;
     for piece in pieces {
