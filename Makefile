@@ -47,6 +47,10 @@ unit: ## The fast tests: without Envoy, BigQuery and clients
 e2e: programs ## The tests in real Envoy
 	cargo test --locked -p e2e
 
+.PHONY: faults
+faults: $(CACHE)/rust.done $(CACHE)/venv.done ## Kills the sink and its store N times under load, counts what is lost or doubled. SEED=…
+	N=$(or $(N),50) SEED=$(or $(SEED),1) cargo test --locked -p bigquery-sink --test faults
+
 .PHONY: fuzz
 fuzz: $(CACHE)/fuzz.done ## Tries laws on input that libFuzzer makes up: TARGET=stream SECONDS=60, else all, one after another
 	@cp Cargo.lock fuzz/Cargo.lock # what is tried is what is built

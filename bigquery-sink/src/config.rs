@@ -19,7 +19,12 @@ use crate::{bigquery::Target, spool, upload};
     clippy::doc_markdown,
     reason = "the help shows the comments as they are"
 )]
-#[command(name = "bigquery-sink", version, max_term_width = 100)]
+#[command(
+    name = "bigquery-sink",
+    version,
+    max_term_width = 100,
+    after_help = "bigquery-sink dead-letters --help: what could not be loaded as it was"
+)]
 pub struct Arguments {
     /// Address of the access log service that Envoy sends to (gRPC, plain text)
     #[arg(long, env = "SINK_LISTEN_ACCESS_LOG", default_value = "127.0.0.1:9811")]
@@ -106,6 +111,12 @@ pub struct Arguments {
     #[arg(long, env = "SINK_APPENDS_IN_FLIGHT", default_value_t = 4,
         value_parser = clap::value_parser!(u8).range(1..=64))]
     pub appends_in_flight: u8,
+
+    /// Longest time in milliseconds that a request to BigQuery waits for its answer before it is
+    /// sent again, 1000 to 600000
+    #[arg(long, env = "SINK_APPEND_PATIENCE_MS", default_value_t = 60_000,
+        value_parser = clap::value_parser!(u32).range(1_000..=600_000))]
+    pub append_patience_ms: u32,
 }
 
 /// Arguments and environment, checked.
@@ -209,7 +220,7 @@ impl Arguments {
                 bytes: usize::try_from(self.append_bytes).unwrap_or(usize::MAX),
                 wait: Duration::from_millis(self.append_wait_ms.into()),
                 in_flight: self.appends_in_flight.into(),
-                patience: APPEND_PATIENCE,
+                patience: Duration::from_millis(self.append_patience_ms.into()),
             },
         })
     }
@@ -253,8 +264,6 @@ fn is_loopback(host: &str) -> bool {
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
 }
-
-const APPEND_PATIENCE: Duration = Duration::from_mins(1);
 
 const MIN_KEY_BYTES: usize = 16;
 

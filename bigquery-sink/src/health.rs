@@ -29,6 +29,12 @@ pub struct Readiness {
     pub spool: String,
     /// `ok`, or why rows do not get into BigQuery.
     pub bigquery: String,
+    /// Durable rows that BigQuery has not acknowledged.
+    pub waiting: u64,
+    /// Whole seconds since the oldest of them arrived.
+    pub oldest_s: u64,
+    /// Dead letters kept.
+    pub dead_letters: u64,
 }
 
 impl Health {
@@ -63,6 +69,9 @@ impl Health {
         } else {
             OK
         };
+        let status = spool.status();
+        let arrived = spool.oldest().ok().flatten();
+        let oldest = arrived.map(|at| crate::now().saturating_sub(at) / 1_000_000);
         let seen = self.seen();
         let of_bigquery = match &seen.failing {
             Some((_, how)) if !seen.table => format!("table not seen yet: {how}"),
@@ -77,6 +86,9 @@ impl Health {
             ready: of_spool == OK && of_bigquery == OK,
             spool: of_spool.to_owned(),
             bigquery: of_bigquery,
+            waiting: status.next_seq.saturating_sub(status.first_unacked),
+            oldest_s: oldest.and_then(|age| age.try_into().ok()).unwrap_or(0),
+            dead_letters: status.dead,
         }
     }
 

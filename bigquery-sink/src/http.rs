@@ -1,16 +1,23 @@
-//! `/metrics`, `/healthz` and `/readyz`.
+//! `/metrics`, `/healthz`, `/readyz`, and which records of an epoch are durable. Nothing of a record
+//! is shown.
 
 use std::{sync::Arc, time::Instant};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Path, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
 };
+use contract::Epoch;
+use serde::Serialize;
 
-use crate::{health::Health, metrics::Metrics, spool::Spool};
+use crate::{
+    health::Health,
+    metrics::Metrics,
+    spool::{Places, Spool},
+};
 
 /// What the pages are made of.
 #[derive(Clone)]
@@ -29,6 +36,7 @@ pub fn router(pages: Pages) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/v1/epochs/{id}", get(epoch))
         .with_state(pages)
 }
 
@@ -72,6 +80,29 @@ async fn readyz(State(pages): State<Pages>) -> Result<Response, StatusCode> {
         StatusCode::SERVICE_UNAVAILABLE
     };
     Ok((status, Json(readiness)).into_response())
+}
+
+/// The answer of `/v1/epochs/{id}`.
+#[derive(Serialize)]
+struct EpochPlaces {
+    /// 32 hex digits.
+    epoch: String,
+    #[serde(flatten)]
+    places: Places,
+}
+
+/// What is told here is on disk: it survives a crash and gets into BigQuery.
+async fn epoch(
+    State(pages): State<Pages>,
+    Path(id): Path<String>,
+) -> Result<Json<EpochPlaces>, StatusCode> {
+    let epoch = data_encoding::HEXLOWER.decode(id.as_bytes());
+    let epoch = epoch.ok().and_then(|bytes| bytes.try_into().ok());
+    let epoch = Epoch(epoch.ok_or(StatusCode::NOT_FOUND)?);
+    let places = aside(pages, move |pages| pages.spool.places(epoch)).await?;
+    let places = places.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    let places = places.ok_or(StatusCode::NOT_FOUND)?;
+    Ok(Json(EpochPlaces { epoch: id, places }))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The program: arguments, wiring, signals.
 
+mod dead_letters;
+
 use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
@@ -28,6 +30,12 @@ use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "dead-letters")
+    {
+        return dead_letters::main();
+    }
     let arguments = Arguments::parse(); // ends with 2 on wrong usage
     let keys = std::env::var("GATE_SINK_KEYS").ok();
     let config = match arguments.check(keys.as_deref()) {

@@ -27,6 +27,7 @@ pub struct Metrics {
     spool_records: Gauge,
     spool_bytes: Gauge,
     spool_full: Gauge,
+    dead_letters_kept: Gauge,
     streams: Gauge,
 }
 
@@ -74,6 +75,9 @@ impl Default for Metrics {
         let spool_full = Gauge::default();
         let help = "1 while rows wait for room in the spool or on its disk";
         registry.register("sink_spool_full", help, spool_full.clone());
+        let dead_letters_kept = Gauge::default();
+        let help = "Dead letters in the spool, also those from before the last start";
+        registry.register("sink_dead_letters_kept", help, dead_letters_kept.clone());
         let streams = Gauge::default();
         let help = "Access log streams that Envoy has open";
         registry.register("sink_access_log_streams", help, streams.clone());
@@ -89,6 +93,7 @@ impl Default for Metrics {
             spool_records,
             spool_bytes,
             spool_full,
+            dead_letters_kept,
             streams,
         }
     }
@@ -155,6 +160,7 @@ impl Metrics {
             .set(gauge(status.next_seq.saturating_sub(status.first_unacked)));
         self.spool_bytes.set(gauge(status.bytes));
         self.spool_full.set(i64::from(status.full));
+        self.dead_letters_kept.set(gauge(status.dead));
         if let Ok(oldest) = spool.oldest() {
             self.oldest_unacked
                 .set(oldest.map_or(0.0, |at| seconds_since(at, now)));

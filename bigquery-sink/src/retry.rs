@@ -15,8 +15,11 @@ pub struct Answer {
     pub cause: StorageErrorCode,
     /// Whether the connection broke, so that the code says nothing about the rows.
     pub broken: bool,
-    /// Places of the rows that BigQuery refused.
-    pub bad_rows: Vec<usize>,
+    /// Places of the rows that BigQuery refused, and its own words for why, which may repeat what
+    /// was in the row.
+    pub bad_rows: Vec<(usize, String)>,
+    /// How long BigQuery wants to be left alone.
+    pub wait: Option<Duration>,
 }
 
 /// How to go on.
@@ -96,8 +99,14 @@ impl Backoff {
         }
     }
 
-    /// The next pause; `random` is within 0 to 1.
-    pub fn pause(&mut self, random: f64) -> Duration {
+    /// The next pause; `random` is within 0 to 1. `asked` is what BigQuery asked for, which is kept
+    /// up to [`LONGEST_ASKED`].
+    pub fn pause(&mut self, random: f64, asked: Option<Duration>) -> Duration {
+        let own = self.grow(random);
+        own.max(asked.unwrap_or_default().min(LONGEST_ASKED))
+    }
+
+    fn grow(&mut self, random: f64) -> Duration {
         let limit = self
             .first
             .saturating_mul(2_u32.saturating_pow(self.failures.min(20)));
@@ -112,6 +121,9 @@ impl Backoff {
         self.failures = 0;
     }
 }
+
+/// Longest pause that BigQuery can impose: a sink that never tries again is of no use.
+pub const LONGEST_ASKED: Duration = Duration::from_mins(5);
 
 #[cfg(test)]
 mod tests {
@@ -179,7 +191,13 @@ mod tests {
                 Table,
             ),
             (Code::InvalidArgument, none, false, vec![], Suspect),
-            (Code::InvalidArgument, none, false, vec![3], Reject),
+            (
+                Code::InvalidArgument,
+                none,
+                false,
+                vec![(3, String::new())],
+                Reject,
+            ),
             (Code::Unknown, none, false, vec![], Suspect),
             (Code::Unknown, none, true, vec![], Retry),
             (Code::NotFound, none, true, vec![], Retry),
@@ -198,6 +216,7 @@ mod tests {
                 cause,
                 broken,
                 bad_rows,
+                wait: None,
             };
             assert_eq!(decide(&answer), action, "{answer:?}");
         }
@@ -206,12 +225,17 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_limit_and_start_again() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-        let longest: Vec<u128> = (0..6).map(|_| backoff.pause(1.0).as_millis()).collect();
+        let longest: Vec<u128> = (0..6)
+            .map(|_| backoff.pause(1.0, None).as_millis())
+            .collect();
         assert_eq!(longest, [100, 200, 400, 800, 1000, 1000]);
         backoff.reset();
-        assert_eq!(backoff.pause(0.0).as_millis(), 50);
+        assert_eq!(backoff.pause(0.0, None).as_millis(), 50);
         for _ in 0..100 {
-            assert!(backoff.pause(0.5) <= Duration::from_secs(1));
+            assert!(backoff.pause(0.5, None) <= Duration::from_secs(1));
         }
+        let asked = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(backoff.pause(0.5, asked(40)), Duration::from_secs(40));
+        assert_eq!(backoff.pause(0.5, asked(90_000)), LONGEST_ASKED);
     }
 }

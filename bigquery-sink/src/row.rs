@@ -4,6 +4,7 @@
 //! `bare` record of what Envoy knew; what cannot be trusted or loaded gives a `tombstone`, and its
 //! bytes become a dead letter. Every entry gives exactly one row.
 
+use bytes::Bytes;
 use contract::{Envelope, Epoch, MacKey, RECORD_VERSION, RecordError};
 use prost::Message;
 use prost_types::{Any, Duration, Timestamp};
@@ -44,18 +45,21 @@ impl Rows {
             .and_then(|common| common.filter_state_objects.remove(contract::FILTER_STATE));
         match state {
             None => (Origin::Bare, self.bare(&entry, now)),
-            Some(any) => match self.record(&any) {
-                Ok(entry) => (Origin::Record, entry),
-                Err(reason) => (Origin::Tombstone, self.tombstone(reason, any.value, now)),
-            },
+            Some(Any { type_url, value }) => {
+                let value = Bytes::from(value);
+                match self.record(&type_url, value.clone()) {
+                    Ok(entry) => (Origin::Record, entry),
+                    Err(reason) => (Origin::Tombstone, self.tombstone(reason, value, now)),
+                }
+            }
         }
     }
 
-    fn record(&self, any: &Any) -> Result<Entry, &'static str> {
-        if !any.type_url.ends_with("/google.protobuf.BytesValue") {
+    fn record(&self, type_url: &str, value: Bytes) -> Result<Entry, &'static str> {
+        if !type_url.ends_with("/google.protobuf.BytesValue") {
             return Err("not_bytes");
         }
-        let row = Vec::<u8>::decode(any.value.as_slice()).map_err(|_| "not_bytes")?;
+        let row = Bytes::decode(value).map_err(|_| "not_bytes")?; // a part of the same memory
         let (envelope, _) = contract::open(&row, &self.keys).map_err(|error| match error {
             RecordError::Unparsable => "unparsable",
             RecordError::Malformed => "malformed",
@@ -119,19 +123,19 @@ impl Rows {
             ..Envelope::default()
         };
         Entry {
-            row: envelope.encode_to_vec(),
+            row: envelope.encode_to_vec().into(),
             ..Entry::default()
         }
     }
 
-    fn tombstone(&self, reason: &'static str, bytes: Vec<u8>, now: i64) -> Entry {
+    fn tombstone(&self, reason: &'static str, bytes: Bytes, now: i64) -> Entry {
         let envelope = Envelope {
             deployment: self.deployment.clone(),
             event_at: Some(now),
             ..Envelope::default()
         };
         Entry {
-            row: tombstone(envelope, reason),
+            row: tombstone(envelope, reason).into(),
             dead: Some((reason, bytes)),
             ..Entry::default()
         }

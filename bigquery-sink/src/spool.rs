@@ -37,17 +37,18 @@ use bytes::Bytes;
 use contract::{Epoch, Stamp};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use prost::Message;
+use serde::Serialize;
 use tokio::sync::watch;
 
 /// What to store, but for the stamp that the spool adds.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
     /// Row bytes without stamp.
-    pub row: Vec<u8>,
+    pub row: Bytes,
     /// Epoch and seq of a verified record; a second record of the same place is dropped.
     pub place: Option<(Epoch, i64)>,
     /// What arrived and could not be a row; `row` is then its tombstone.
-    pub dead: Option<(&'static str, Vec<u8>)>,
+    pub dead: Option<(&'static str, Bytes)>,
 }
 
 /// Bounds of a spool.
@@ -90,6 +91,35 @@ pub struct Status {
     pub bytes: u64,
     /// Whether an append is waiting for room.
     pub full: bool,
+    /// Dead letters kept.
+    pub dead: u64,
+}
+
+/// Which records of an epoch are durable here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Places {
+    /// The last `seq` before which none is missing; -1 if the first is.
+    pub durable_through: i64,
+    /// The greatest `seq`.
+    pub highest: i64,
+    /// First and last of each range that is missing between the two, at most
+    /// [`MAX_RANGES`] of them.
+    pub missing: Vec<(i64, i64)>,
+}
+
+/// A row that could not be loaded as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Number of the tombstone in its place.
+    pub sink_seq: u64,
+    /// When it arrived, in microseconds since 1970.
+    pub received_at: i64,
+    /// Why, from a closed list.
+    pub reason: String,
+    /// What BigQuery said; may repeat what was in the row.
+    pub detail: String,
+    /// What arrived.
+    pub bytes: Vec<u8>,
 }
 
 /// Why the spool cannot do what was asked.
@@ -134,6 +164,8 @@ struct Inner {
 
 struct State {
     head: Head,
+    /// Number of dead letters.
+    dead: u64,
     seen: HashMap<[u8; 16], Seen>,
     full: bool,
 }
@@ -164,6 +196,7 @@ impl Spool {
             }
             None => format!("{:032x}", rand::random::<u128>()),
         };
+        let letters = dead.len()? as u64;
         let mut seen = HashMap::new();
         for pair in epochs.iter() {
             let (epoch, places) = pair.into_inner()?;
@@ -182,6 +215,7 @@ impl Spool {
             durable: watch::Sender::new(head.next_seq),
             state: Mutex::new(State {
                 head,
+                dead: letters,
                 seen,
                 full: false,
             }),
@@ -219,19 +253,22 @@ impl Spool {
                     touched.push(epoch.0);
                 }
                 let seq = state.head.next_seq;
-                let mut row = entry.row.clone();
                 let stamp = Stamp {
                     received_at: Some(received_at),
                     sink_id: Some(inner.sink_id.clone()),
                     sink_seq: i64::try_from(seq).ok(),
                 };
+                let mut row = Vec::with_capacity(entry.row.len() + stamp.encoded_len());
+                row.extend_from_slice(&entry.row);
                 row.extend(stamp.encode_to_vec());
                 if let Some((reason, bytes)) = &entry.dead {
                     let dead = Dead {
                         received_at,
                         reason: (*reason).to_owned(),
-                        bytes: bytes.clone(),
+                        bytes: bytes.to_vec(),
+                        detail: String::new(),
                     };
+                    state.dead += 1;
                     batch.insert(&inner.dead, key(seq), dead.encode_to_vec());
                 }
                 state.head.bytes += row.len() as u64;
@@ -280,7 +317,7 @@ impl Spool {
                 break;
             }
             let seq = seq_of(&seq).ok_or(SpoolError::Corrupt("rows"))?;
-            rows.push((seq, Bytes::copy_from_slice(&row)));
+            rows.push((seq, row.into()));
         }
         Ok(rows)
     }
@@ -342,7 +379,8 @@ impl Spool {
     }
 
     /// Puts `tombstone` (without stamp) in the place of a row, which becomes a dead letter.
-    /// Says `false` and changes nothing if that row is a tombstone already.
+    /// Says `false` and changes nothing if that row is a tombstone already. Of `detail` at most
+    /// [`MAX_DETAIL_BYTES`] are kept.
     ///
     /// # Errors
     ///
@@ -352,6 +390,7 @@ impl Spool {
         seq: u64,
         tombstone: &[u8],
         reason: &'static str,
+        detail: &str,
     ) -> Result<bool, SpoolError> {
         self.guarded(|inner| {
             let mut state = inner.state();
@@ -366,6 +405,7 @@ impl Spool {
                 received_at: stamp.received_at(),
                 reason: reason.to_owned(),
                 bytes: row.to_vec(),
+                detail: cut(detail).to_owned(),
             };
             let tombstone = [tombstone, &stamp.encode_to_vec()].concat();
             inner.replace(&mut state, seq, &row, tombstone, Some(&dead))?;
@@ -395,19 +435,34 @@ impl Spool {
         })
     }
 
-    /// All dead letters: number of the tombstone, reason, bytes.
+    /// All dead letters, one after the other in their order.
+    pub fn dead_letters(&self) -> impl Iterator<Item = Result<DeadLetter, SpoolError>> {
+        self.0.dead.iter().map(|pair| {
+            let (seq, dead) = pair.into_inner()?;
+            let sink_seq = seq_of(&seq).ok_or(SpoolError::Corrupt("dead letters"))?;
+            let dead = Dead::decode(&*dead).map_err(|_| SpoolError::Corrupt("dead letters"))?;
+            Ok(DeadLetter {
+                sink_seq,
+                received_at: dead.received_at,
+                reason: dead.reason,
+                detail: dead.detail,
+                bytes: dead.bytes,
+            })
+        })
+    }
+
+    /// Which records of `epoch` are durable; nothing if none ever was.
     ///
     /// # Errors
     ///
-    /// If the store cannot be read.
-    pub fn dead_letters(&self) -> Result<Vec<(u64, String, Vec<u8>)>, SpoolError> {
-        let read = |pair: fjall::Guard| {
-            let (seq, dead) = pair.into_inner()?;
-            let seq = seq_of(&seq).ok_or(SpoolError::Corrupt("dead letters"))?;
-            let dead = Dead::decode(&*dead).map_err(|_| SpoolError::Corrupt("dead letters"))?;
-            Ok((seq, dead.reason, dead.bytes))
-        };
-        self.0.dead.iter().map(read).collect()
+    /// If the spool has failed: then nobody knows.
+    pub fn places(&self, epoch: Epoch) -> Result<Option<Places>, SpoolError> {
+        // Records are noted and synced within one lock.
+        let state = self.0.state();
+        if self.failed() {
+            return Err(SpoolError::Failed);
+        }
+        Ok(state.seen.get(&epoch.0).map(Places::from))
     }
 
     /// Random name of this spool, 32 hex digits.
@@ -423,6 +478,7 @@ impl Spool {
             next_seq: *self.0.durable.borrow(),
             bytes: state.head.bytes,
             full: state.full,
+            dead: state.dead,
         }
     }
 
@@ -500,9 +556,12 @@ impl Inner {
         state.head.bytes = state.head.bytes.saturating_sub(old.len() as u64) + new.len() as u64;
         let mut batch = self.store.batch().durability(Some(PersistMode::SyncData));
         batch.insert(&self.rows, key(seq), new);
-        match dead {
-            Some(dead) => batch.insert(&self.dead, key(seq), dead.encode_to_vec()),
-            None => batch.remove(&self.dead, key(seq)),
+        if let Some(dead) = dead {
+            state.dead += 1;
+            batch.insert(&self.dead, key(seq), dead.encode_to_vec());
+        } else {
+            state.dead = state.dead.saturating_sub(1);
+            batch.remove(&self.dead, key(seq));
         }
         batch.insert(&self.meta, HEAD, state.head.encode_to_vec());
         Ok(batch.commit()?)
@@ -511,6 +570,12 @@ impl Inner {
 
 /// Reason of dead letters that BigQuery refused; only these can be restored.
 pub const REJECTED: &str = "rejected";
+
+/// Bytes of BigQuery's own words that are kept with a dead letter.
+pub const MAX_DETAIL_BYTES: usize = 1024;
+
+/// Missing ranges of an epoch that are told at once.
+pub const MAX_RANGES: usize = 1000;
 
 /// Which records of an epoch were stored: all below `next`, and the ranges `ahead` of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -557,6 +622,23 @@ struct SeenRow {
     ahead: Vec<i64>,
 }
 
+impl From<&Seen> for Places {
+    fn from(seen: &Seen) -> Self {
+        let mut missing = Vec::new();
+        let mut next = seen.next;
+        for (start, end) in seen.ahead.iter().take(MAX_RANGES) {
+            missing.push((next, start - 1));
+            next = *end;
+        }
+        let last = seen.ahead.last_key_value();
+        Self {
+            durable_through: seen.next - 1,
+            highest: last.map_or(seen.next, |(_, end)| *end) - 1,
+            missing,
+        }
+    }
+}
+
 impl From<&Seen> for SeenRow {
     fn from(seen: &Seen) -> Self {
         let ahead = seen.ahead.iter().flat_map(|(start, end)| [*start, *end]);
@@ -598,6 +680,15 @@ struct Dead {
     reason: String,
     #[prost(bytes = "vec", tag = "3")]
     bytes: Vec<u8>,
+    #[prost(string, tag = "4")]
+    detail: String,
+}
+
+/// As many whole characters as are kept.
+fn cut(detail: &str) -> &str {
+    detail
+        .get(..detail.floor_char_boundary(MAX_DETAIL_BYTES))
+        .unwrap_or_default()
 }
 
 fn key(seq: u64) -> [u8; 8] {

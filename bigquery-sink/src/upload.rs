@@ -6,10 +6,15 @@
 //!
 //! - *known* proves only the first row of a request (the rest may be new, if requests were cut
 //!   differently before a crash), so the table is asked for its greatest `sink_seq`;
-//! - a stream that is gone is closed first, so that nothing late gets into it, then the table is
-//!   asked, and a new stream begins with the row after;
+//! - a stream that is not used any more is closed first, so that nothing late gets into it. Closing
+//!   says how many rows it has; if it is gone, the table is asked. A new stream begins with the row
+//!   after;
 //! - a row that BigQuery refuses becomes a dead letter with a tombstone in its place. If the
-//!   tombstone is refused too, the row was not to blame: it is put back, and the sink waits.
+//!   tombstone is refused too, the row was not to blame: once the stream is closed, so that the
+//!   tombstone cannot arrive after all, the row is put back, and the sink waits.
+//!
+//! Nothing is given up: failures of the service are tried again for as long as they last, with
+//! pauses that grow to a limit.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -22,7 +27,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 use tonic::{Code, Status};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     bigquery::{Flight, Rest, RestError, Storage, StorageErrorCode, answer_of},
@@ -61,6 +66,8 @@ pub struct Uploader {
     table_ready: bool,
     trouble: Trouble,
     quarantined: VecDeque<u64>,
+    /// The pause that BigQuery asked for last.
+    asked: Option<Duration>,
 }
 
 /// What is remembered about rows that do not go through.
@@ -113,6 +120,7 @@ impl Uploader {
             table_ready: false,
             trouble: Trouble::default(),
             quarantined: VecDeque::new(),
+            asked: None,
         }
     }
 
@@ -138,7 +146,7 @@ impl Uploader {
                 return Ok(());
             }
             if !go_on {
-                let pause = self.backoff.pause(rand::random());
+                let pause = self.backoff.pause(rand::random(), self.asked.take());
                 select! {
                     () = sleep(pause) => {}
                     () = stopped(self.stop.clone()) => {}
@@ -319,6 +327,7 @@ impl Uploader {
             _ => 1,
         };
         self.trouble.at = Some((flight.first, times));
+        self.asked = answer.wait;
         warn!(code, cause = ?answer.cause, ?action, rows = flight.rows, times, "an append failed");
         self.metrics.append_failed(answer.code);
         self.health.failed(code.to_owned());
@@ -344,8 +353,8 @@ impl Uploader {
             Action::Resync | Action::NewStream => self.renew(times).await,
             Action::Reject => {
                 let mut go_on = true;
-                for row in &answer.bad_rows {
-                    go_on &= self.reject(flight.first + *row as u64).await?;
+                for (row, why) in &answer.bad_rows {
+                    go_on &= self.reject(flight.first + *row as u64, why).await?;
                 }
                 Ok(go_on)
             }
@@ -353,7 +362,7 @@ impl Uploader {
             Action::Suspect if flight.rows == 1 => {
                 // The tombstone goes alone, so that its answer is about nothing else.
                 self.trouble.narrow = Some((flight.first, 1));
-                self.reject(flight.first).await
+                self.reject(flight.first, code).await
             }
             Action::Suspect => {
                 let half = usize::try_from(flight.rows / 2).unwrap_or(1).max(1);
@@ -364,16 +373,18 @@ impl Uploader {
         }
     }
 
-    /// Puts a tombstone in the place of a row; takes it back if the tombstone was refused.
-    async fn reject(&mut self, seq: u64) -> Result<bool, SpoolError> {
+    /// Puts a tombstone in the place of a row; takes it back if the tombstone was refused. `why` is
+    /// BigQuery's own words, which are kept with the row and not logged.
+    async fn reject(&mut self, seq: u64, why: &str) -> Result<bool, SpoolError> {
         self.trouble.at = None;
+        let why = why.to_owned();
         let rejected = self
             .blocking(move |spool| {
                 let rows = spool.read(seq, 1, 0)?;
                 let Some((_, row)) = rows.first() else {
                     return Ok(false);
                 };
-                spool.quarantine(seq, &tombstone_of(row, REJECTED), REJECTED)
+                spool.quarantine(seq, &tombstone_of(row, REJECTED), REJECTED, &why)
             })
             .await?;
         if rejected {
@@ -384,12 +395,19 @@ impl Uploader {
             self.quarantined.push_back(seq);
             return Ok(true);
         }
-        let restored = self.blocking(move |spool| spool.restore(seq)).await?;
-        self.quarantined.retain(|kept| *kept != seq);
-        warn!(
-            sink_seq = seq,
-            restored, "BigQuery refuses the tombstone too: no row is to blame"
-        );
+        if !self.close().await? {
+            return Ok(false);
+        }
+        let first = self.spool.status().first_unacked;
+        if first <= seq {
+            let restored = self.blocking(move |spool| spool.restore(seq)).await?;
+            self.quarantined.retain(|kept| *kept != seq);
+            warn!(
+                sink_seq = seq,
+                restored, "BigQuery refuses the tombstone too: no row is to blame"
+            );
+        }
+        self.reopen().await?;
         Ok(false)
     }
 
@@ -410,8 +428,7 @@ impl Uploader {
                 let Some(last) = watermark.filter(|last| *last >= first) else {
                     return Ok(Some(false));
                 };
-                self.acknowledge(last).await?;
-                Ok(Some(true))
+                Ok(self.has_through(last).await?.then_some(true))
             }
             Err(error) => {
                 warn!(%error, "cannot ask the table for its last row");
@@ -426,24 +443,61 @@ impl Uploader {
         if times > 2 {
             self.table_ready = false; // no stream lives long: perhaps the table is gone
         }
-        if let Some(cursor) = self.spool.cursor()? {
-            match self.storage.finalize_stream(&cursor.stream).await {
-                Ok(()) => {}
-                Err(status) => {
-                    let answer = Answer::from(&status);
-                    if answer.broken || decide(&answer) == Action::Retry {
-                        self.health.failed(code_name(status.code()).to_owned());
-                        return Ok(false);
-                    }
+        Ok(self.close().await? && self.reopen().await? && times == 1)
+    }
+
+    /// Makes sure that nothing more gets into the stream, and acknowledges what is in the table.
+    /// Says whether it could.
+    async fn close(&mut self) -> Result<bool, SpoolError> {
+        let Some(cursor) = self.spool.cursor()? else {
+            return Ok(self.resync().await?.is_some());
+        };
+        match self.storage.finalize_stream(&cursor.stream).await {
+            Ok(rows) => {
+                let first = self.spool.status().first_unacked;
+                let end = cursor.base_seq.saturating_add(rows);
+                info!(base_seq = cursor.base_seq, rows, "closed the write stream");
+                if end <= first {
+                    return Ok(true);
+                }
+                self.has_through(end - 1).await
+            }
+            Err(status) => {
+                let answer = Answer::from(&status);
+                match decide(&answer) {
                     // Gone or closed: nothing can get into it any more.
+                    Action::NewStream | Action::Table => Ok(self.resync().await?.is_some()),
+                    _ => {
+                        self.health.failed(code_name(status.code()).to_owned());
+                        self.asked = answer.wait;
+                        Ok(false)
+                    }
                 }
             }
         }
-        if self.resync().await?.is_none() {
-            return Ok(false);
+    }
+
+    /// The table has all rows up to `last`. Refuses to believe it if there never were so many: then
+    /// another spool has written with this one's id, or this one has been put back from a backup.
+    async fn has_through(&mut self, last: u64) -> Result<bool, SpoolError> {
+        let next = self.spool.status().next_seq;
+        if last < next {
+            self.acknowledge(last).await?;
+            return Ok(true);
         }
+        error!(
+            last,
+            next, "the table has rows of this sink that this spool never had"
+        );
+        let how = "the table has rows that this spool never had: was it copied or restored?";
+        self.health.failed(how.to_owned());
+        Ok(false)
+    }
+
+    /// Opens a stream for the first row that is not in the table. Says whether it could.
+    async fn reopen(&mut self) -> Result<bool, SpoolError> {
         match self.open_stream(self.spool.status().first_unacked).await? {
-            Ok(_) => Ok(times == 1),
+            Ok(_) => Ok(true),
             Err(End::Trouble(how)) => {
                 self.health.failed(how);
                 Ok(false)
@@ -463,6 +517,7 @@ impl Uploader {
             }
             Err(status) => {
                 let answer = Answer::from(&status);
+                self.asked = answer.wait;
                 if answer.code == Code::NotFound || decide(&answer) == Action::Table {
                     self.table_ready = false;
                 }
@@ -508,6 +563,7 @@ fn late() -> Answer {
         cause: StorageErrorCode::Unspecified,
         broken: true,
         bad_rows: Vec::new(),
+        wait: None,
     }
 }
 

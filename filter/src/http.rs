@@ -236,9 +236,14 @@ impl Http {
             }
         };
         let mut worker = self.worker.borrow_mut();
-        let step = exchange.response_body(&mut worker, &body, end, host::now());
+        let mut step = exchange.response_body(&mut worker, &body, end, host::now());
         drop(worker);
         self.count_held();
+        if let Step::Forward(edits) = &mut step
+            && edits.body.as_ref() == Some(&body)
+        {
+            edits.body = None; // the host has it
+        }
         self.response_step(step, !body.is_empty())
     }
 

@@ -5,13 +5,14 @@ use std::{fs, path::PathBuf, process::Command};
 use e2e::{sink::repository, world::World};
 
 /// Pages for people, from the repository's root.
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/operator.md",
     "docs/configuration.md",
     "docs/auditor.md",
     "docs/approver.md",
+    "docs/sink.md",
 ];
 
 /// An example: its page, its language, its text.
@@ -72,7 +73,9 @@ fn every_command_is_one_that_there_is() {
         for line in example.text.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             match *words.as_slice() {
-                ["make", target] => {
+                ["make", target, ref variables @ ..] => {
+                    let set = |word: &&str| word.split_once('=').is_some();
+                    assert!(variables.iter().all(set), "{}: {line}", example.page);
                     let rule = format!("\n{target}:");
                     assert!(makefile.contains(&rule), "{}: {line}", example.page);
                 }

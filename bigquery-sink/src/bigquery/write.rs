@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderValue;
 use prost::Message;
+use prost_types::Any;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
@@ -12,12 +13,13 @@ use tonic::{
     metadata::MetadataMap,
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
+use tracing::info;
 
 use super::{
     Auth, StorageErrorCode, Target,
     proto::{
-        AppendRowsRequest, AppendRowsResponse, CreateWriteStreamRequest,
-        FinalizeWriteStreamRequest, ProtoRows, ProtoSchema, StorageError, WriteStream,
+        self, AppendRowsRequest, AppendRowsResponse, CreateWriteStreamRequest,
+        FinalizeWriteStreamRequest, ProtoRows, ProtoSchema, RetryInfo, StorageError, WriteStream,
         append_rows_request::{ProtoData, Rows},
         append_rows_response::Response as Outcome,
         big_query_write_client::BigQueryWriteClient,
@@ -109,19 +111,20 @@ impl Storage {
         Ok(stream.name)
     }
 
-    /// Closes a stream for good, so that nothing that is still on the way can get into it.
+    /// Closes a stream for good, so that nothing that is still on the way can get into it. Says how
+    /// many rows it has.
     ///
     /// # Errors
     ///
     /// The service's status, also if there is no such stream.
-    pub async fn finalize_stream(&self, name: &str) -> Result<(), Status> {
+    pub async fn finalize_stream(&self, name: &str) -> Result<u64, Status> {
         let message = FinalizeWriteStreamRequest {
             name: name.to_owned(),
         };
         let mut request = self.request(message, "name", name).await?;
         request.set_timeout(CALL_PATIENCE);
-        self.client.clone().finalize_write_stream(request).await?;
-        Ok(())
+        let answer = self.client.clone().finalize_write_stream(request).await?;
+        Ok(u64::try_from(answer.into_inner().row_count).unwrap_or_default())
     }
 
     /// Prepares a connection to a stream; nothing is sent before the first rows.
@@ -208,10 +211,18 @@ impl Appends {
     ///
     /// The status that the connection ended with.
     pub async fn answer(&mut self) -> Result<Option<AppendRowsResponse>, Status> {
-        match &mut self.answers {
-            Some(answers) => answers.message().await,
-            None => std::future::pending().await, // nothing was asked yet
+        let Some(answers) = &mut self.answers else {
+            return std::future::pending().await; // nothing was asked yet
+        };
+        while let Some(response) = answers.message().await? {
+            if response.updated_schema.is_some() {
+                info!("the table's schema has changed");
+            }
+            if response.response.is_some() || !response.row_errors.is_empty() {
+                return Ok(Some(response));
+            }
         }
+        Ok(None)
     }
 }
 
@@ -221,11 +232,11 @@ impl Appends {
 ///
 /// How it failed.
 pub fn answer_of(response: &AppendRowsResponse, flight: Flight) -> Result<(), Answer> {
-    let bad_rows = response
-        .row_errors
-        .iter()
-        .filter_map(|row| usize::try_from(row.index).ok());
-    let bad_rows: Vec<usize> = bad_rows.filter(|row| (*row as u64) < flight.rows).collect();
+    let bad_rows = response.row_errors.iter().filter_map(|row| {
+        let place = usize::try_from(row.index).ok()?;
+        ((place as u64) < flight.rows).then(|| (place, row.message.clone()))
+    });
+    let bad_rows: Vec<_> = bad_rows.collect();
     match &response.response {
         Some(Outcome::AppendResult(result)) if bad_rows.is_empty() => {
             let at = result.offset.and_then(|offset| u64::try_from(offset).ok());
@@ -235,18 +246,10 @@ pub fn answer_of(response: &AppendRowsResponse, flight: Flight) -> Result<(), An
             // Never seen; where the stream ends has then to be found out.
             Err(failure(Code::OutOfRange, StorageErrorCode::Unspecified))
         }
-        Some(Outcome::Error(status)) => {
-            let cause = status
-                .details
-                .iter()
-                .filter(|any| any.type_url.ends_with(".StorageError"))
-                .find_map(|any| StorageError::decode(any.value.as_slice()).ok());
-            let cause = cause.map_or(StorageErrorCode::Unspecified, |cause| cause.code());
-            Err(Answer {
-                bad_rows,
-                ..failure(Code::from_i32(status.code), cause)
-            })
-        }
+        Some(Outcome::Error(status)) => Err(Answer {
+            bad_rows,
+            ..failed(Code::from_i32(status.code), &status.details)
+        }),
         _ => Err(Answer {
             bad_rows,
             ..failure(Code::InvalidArgument, StorageErrorCode::Unspecified)
@@ -257,25 +260,30 @@ pub fn answer_of(response: &AppendRowsResponse, flight: Flight) -> Result<(), An
 /// What the end of a connection says.
 impl From<&Status> for Answer {
     fn from(status: &Status) -> Self {
-        let cause = rpc_details(status)
-            .iter()
-            .filter(|any| any.type_url.ends_with(".StorageError"))
-            .find_map(|any| StorageError::decode(any.value.as_slice()).ok());
+        let details = proto::Status::decode(status.details()).unwrap_or_default();
         Self {
             // A status that came over the wire has no local cause.
             broken: std::error::Error::source(status).is_some(),
-            ..failure(
-                status.code(),
-                cause.map_or(StorageErrorCode::Unspecified, |cause| cause.code()),
-            )
+            ..failed(status.code(), &details.details)
         }
     }
 }
 
-fn rpc_details(status: &Status) -> Vec<prost_types::Any> {
-    super::proto::Status::decode(status.details())
-        .map(|status| status.details)
-        .unwrap_or_default()
+fn failed(code: Code, details: &[Any]) -> Answer {
+    let cause = detail::<StorageError>(details, ".StorageError");
+    let retry = detail::<RetryInfo>(details, ".RetryInfo");
+    Answer {
+        wait: retry.and_then(|retry| retry.retry_delay?.try_into().ok()),
+        ..failure(
+            code,
+            cause.map_or(StorageErrorCode::Unspecified, |cause| cause.code()),
+        )
+    }
+}
+
+fn detail<T: Message + Default>(details: &[Any], kind: &str) -> Option<T> {
+    let mut found = details.iter().filter(|any| any.type_url.ends_with(kind));
+    found.find_map(|any| T::decode(any.value.as_slice()).ok())
 }
 
 fn failure(code: Code, cause: StorageErrorCode) -> Answer {
@@ -284,6 +292,7 @@ fn failure(code: Code, cause: StorageErrorCode) -> Answer {
         cause,
         broken: false,
         bad_rows: Vec::new(),
+        wait: None,
     }
 }
 

@@ -44,7 +44,7 @@ fn with_state(any: Any) -> HttpEntry {
 }
 
 fn envelope(of: &Entry) -> Envelope {
-    Envelope::decode(of.row.as_slice()).unwrap()
+    Envelope::decode(of.row.as_ref()).unwrap()
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn what_cannot_be_trusted_or_loaded_becomes_a_tombstone() {
             .clone();
         let (origin, entry) = rows().of(entry, NOW);
         assert_eq!(origin, Origin::Tombstone, "{name}");
-        assert_eq!(entry.dead, Some((reason, sent)), "{name}");
+        assert_eq!(entry.dead, Some((reason, sent.into())), "{name}");
         assert_eq!(entry.place, None, "{name}: its place is not to be trusted");
         let row = envelope(&entry);
         assert_eq!(

@@ -21,7 +21,7 @@ fn row(text: &str) -> Vec<u8> {
 
 fn entry(text: &str) -> Entry {
     Entry {
-        row: row(text),
+        row: row(text).into(),
         ..Entry::default()
     }
 }
@@ -41,6 +41,10 @@ fn all(spool: &Spool) -> Vec<(u64, Bytes)> {
     spool
         .read(spool.status().first_unacked, usize::MAX, usize::MAX)
         .unwrap()
+}
+
+fn letters(spool: &Spool) -> Vec<DeadLetter> {
+    spool.dead_letters().map(Result::unwrap).collect()
 }
 
 /// What a crash leaves: a copy of the files while the spool is open. Without the lock file's lock.
@@ -206,9 +210,13 @@ fn a_rejected_row_becomes_a_dead_letter_and_can_be_put_back() {
     let spool = Spool::open(folder.path(), ROOMY).unwrap();
     spool.append(&[entry("good"), entry("bad")], 7).unwrap();
     let before = all(&spool);
-    assert!(spool.quarantine(1, &row("tombstone"), REJECTED).unwrap());
     assert!(
-        !spool.quarantine(1, &row("again"), REJECTED).unwrap(),
+        spool
+            .quarantine(1, &row("tombstone"), REJECTED, "why")
+            .unwrap()
+    );
+    assert!(
+        !spool.quarantine(1, &row("again"), REJECTED, "why").unwrap(),
         "it is a tombstone already"
     );
     let now = all(&spool);
@@ -219,14 +227,22 @@ fn a_rejected_row_becomes_a_dead_letter_and_can_be_put_back() {
         stamp(&before[1].1),
         "number and time stay"
     );
-    let dead = spool.dead_letters().unwrap();
-    assert_eq!(dead, [(1, REJECTED.to_owned(), before[1].1.to_vec())]);
+    let letter = DeadLetter {
+        sink_seq: 1,
+        received_at: 7,
+        reason: REJECTED.to_owned(),
+        detail: "why".to_owned(),
+        bytes: before[1].1.to_vec(),
+    };
+    assert_eq!(letters(&spool), [letter]);
     drop(spool);
     let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    assert_eq!(spool.status().dead, 1);
     assert!(spool.restore(1).unwrap());
     assert!(!spool.restore(1).unwrap());
     assert_eq!(all(&spool), before);
-    assert!(spool.dead_letters().unwrap().is_empty());
+    assert!(letters(&spool).is_empty());
+    assert_eq!(spool.status().dead, 0);
 }
 
 #[test]
@@ -234,16 +250,18 @@ fn what_never_was_a_row_stays_a_dead_letter() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::open(folder.path(), ROOMY).unwrap();
     let dead = Entry {
-        dead: Some(("bad_seal", vec![1, 2, 3])),
+        dead: Some(("bad_seal", vec![1, 2, 3].into())),
         ..entry("tombstone")
     };
     spool.append(&[dead], 7).unwrap();
-    assert!(!spool.quarantine(0, &row("other"), REJECTED).unwrap());
+    assert!(!spool.quarantine(0, &row("other"), REJECTED, "why").unwrap());
     assert!(!spool.restore(0).unwrap());
     spool.acknowledge(0).unwrap();
+    let letters = letters(&spool);
+    assert_eq!(letters.len(), 1);
     assert_eq!(
-        spool.dead_letters().unwrap(),
-        [(0, "bad_seal".to_owned(), vec![1, 2, 3])]
+        (letters[0].reason.as_str(), letters[0].bytes.as_slice()),
+        ("bad_seal", &[1, 2, 3][..])
     );
 }
 
@@ -277,6 +295,49 @@ fn the_cursor_survives_a_crash() {
     let after = Spool::open(image.path(), ROOMY).unwrap();
     assert_eq!(after.cursor().unwrap(), Some(cursor));
     assert_eq!(after.sink_id(), spool.sink_id());
+}
+
+#[test]
+fn what_bigquery_said_is_kept_up_to_a_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    spool.append(&[entry("bad")], 7).unwrap();
+    let long = "ü".repeat(MAX_DETAIL_BYTES);
+    assert!(
+        spool
+            .quarantine(0, &row("tombstone"), REJECTED, &long)
+            .unwrap()
+    );
+    assert_eq!(letters(&spool)[0].detail.len(), MAX_DETAIL_BYTES);
+}
+
+#[test]
+fn what_is_durable_of_an_epoch_can_be_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    let epoch = Epoch([1; 16]);
+    assert_eq!(spool.places(epoch).unwrap(), None);
+    let steps: [(&[i64], _); 4] = [
+        (&[3], (-1, 3, vec![(0, 2)])),
+        (&[0, 1], (1, 3, vec![(2, 2)])),
+        (&[7, 5], (1, 7, vec![(2, 2), (4, 4), (6, 6)])),
+        (&[6, 4, 2], (7, 7, vec![])),
+    ];
+    for (seqs, (durable_through, highest, missing)) in steps {
+        let entries: Vec<Entry> = seqs.iter().map(|seq| placed(1, *seq)).collect();
+        spool.append(&entries, 1).unwrap();
+        let expected = Places {
+            durable_through,
+            highest,
+            missing,
+        };
+        assert_eq!(spool.places(epoch).unwrap(), Some(expected), "{seqs:?}");
+    }
+    spool.fail(SpoolError::Failed);
+    assert!(
+        spool.places(epoch).is_err(),
+        "nobody knows what reached the disk"
+    );
 }
 
 /// The spool as it should behave, in memory.

@@ -1,8 +1,17 @@
 //! Nothing that is durable is lost or doubled, whoever is killed.
 
-use bigquery_sink::spool::{Limits, Spool};
+use bigquery_sink::{
+    envoy::HttpEntry,
+    spool::{Limits, Spool},
+};
+use contract::{Content, Envelope};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::Value;
 
-use crate::world::{Emulator, Filter, PROJECT, Sink, dataset, eventually};
+use crate::{
+    fake::Fake,
+    world::{Emulator, Filter, PROJECT, Sink, carrying, dataset, eventually, free_port},
+};
 
 const SMALL_APPENDS: [&str; 4] = ["--append-rows", "20", "--append-wait-ms", "5"];
 
@@ -84,6 +93,76 @@ async fn a_killed_bigquery_makes_no_loss_and_no_repeat() {
         sink.metric("sink_dead_letters_total").await,
         0.0,
         "no row is to blame"
+    );
+}
+
+/// What a disk that fails in the middle of a write does: files may not grow beyond 64 MiB.
+#[tokio::test]
+async fn a_disk_that_fails_ends_the_sink_and_loses_nothing_durable() {
+    let (rest, grpc) = (free_port(), free_port());
+    let mut sink = Sink::prepare(rest, grpc, "audit", &[]);
+    let limited = [
+        "sh",
+        "-c",
+        r#"trap '' XFSZ; ulimit -f 131072; exec "$@""#,
+        "sh",
+    ];
+    sink.run_by(&limited).await;
+    let mut filter = Filter::new(1);
+    let mut random = StdRng::seed_from_u64(1);
+    // Text that does not compress, or the files would not grow.
+    let text = (0..300_000).map(|_| char::from(random.random_range(b'#'..b'~')));
+    let content = Content {
+        request_content: Some(text.collect()),
+        response_content: None,
+    };
+    let mut large = || carrying(&filter.seal(Envelope::default(), &content));
+    let epoch = format!("v1/epochs/{}", "01".repeat(16));
+    let mut durable = -1;
+    let mut sent: Vec<HttpEntry> = Vec::new();
+    let ended = loop {
+        assert!(sent.len() < 1500, "the disk does not fail");
+        let some: Vec<HttpEntry> = (0..10).map(|_| large()).collect();
+        sent.extend(some.clone());
+        let _broken = sink.send(some).await;
+        if let Some((200, told)) = sink.page(&epoch).await {
+            let told: Value = serde_json::from_str(&told).unwrap();
+            durable = told["durable_through"].as_i64().unwrap();
+        }
+        if let Some(ended) = sink.ended() {
+            break ended;
+        }
+    };
+    assert_eq!(ended.code(), Some(1));
+    assert!(
+        sink.log().contains("cannot write to the spool"),
+        "it says so"
+    );
+    assert!(durable > 0, "{durable}");
+
+    let fake = Fake::start_on(rest, grpc, None).await;
+    sink.run().await;
+    sink.drained(0.0).await;
+    let places: Vec<i64> = fake.places().into_iter().map(|(_, seq)| seq).collect();
+    assert!(
+        places
+            .iter()
+            .copied()
+            .eq(0..i64::try_from(places.len()).unwrap())
+    );
+    assert!(i64::try_from(places.len()).unwrap() > durable);
+    let rows = sent.len();
+    for some in sent.chunks(10) {
+        sink.send(some.to_vec()).await.unwrap();
+    }
+    eventually("the others have come", async || {
+        (fake.world().rows.len() >= rows).then_some(())
+    })
+    .await;
+    let places: Vec<i64> = fake.places().into_iter().map(|(_, seq)| seq).collect();
+    assert!(
+        places.into_iter().eq(0..i64::try_from(rows).unwrap()),
+        "none is doubled"
     );
 }
 

@@ -7,8 +7,10 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::unwrap_used,
+    dead_code,
     unreachable_pub,
-    reason = "test code: a failure should stop it, at once and loudly"
+    reason = "test code: a failure should stop it, at once and loudly; `faults` and `throughput` use \
+              it too"
 )]
 
 mod arrival;

@@ -1,12 +1,14 @@
 //! What the sink asks of BigQuery, and how it goes on when that fails.
 
+use std::time::{Duration, Instant};
+
 use axum::http::Method;
 use bigquery_sink::{
     bigquery::{StorageErrorCode as Cause, proto::append_rows_request::Rows, row_descriptor},
     envoy::HttpEntry,
-    spool::{Limits, Spool},
 };
 use contract::{Content, Envelope};
+use prost::Message;
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -202,22 +204,32 @@ async fn refused_rows_become_dead_letters_and_the_others_pass() {
         assert_eq!(sink.ready().await.0, 200);
         assert!(!sink.log().contains("poison"), "nothing of a row is logged");
         assert!(sink.stop().await.success());
-        let spool = Spool::open(
-            &sink.spool(),
-            Limits {
-                max_bytes: 1,
-                min_free_bytes: 0,
-            },
-        )
-        .unwrap();
-        let dead = spool.dead_letters().unwrap();
+        let listed = sink.dead_letters(None);
+        let seqs: Vec<_> = listed.iter().map(|dead| &dead["sink_seq"]).collect();
+        assert_eq!(seqs, [17, 18, 44]);
+        let rejected = |dead: &Value| {
+            dead["reason"] == "rejected"
+                && dead["detail"].is_null()
+                && dead["bytes"].as_u64() > Some(100)
+        };
+        assert!(listed.iter().all(rejected), "{listed:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let exported = sink.dead_letters(Some(folder.path()));
+        let kept = std::fs::read(folder.path().join("17.bin")).unwrap();
         assert_eq!(
-            dead.iter().map(|dead| dead.0).collect::<Vec<_>>(),
-            [17, 18, 44]
+            Envelope::decode(kept.as_slice()).unwrap().person(),
+            "poison"
         );
-        assert!(
-            dead.iter()
-                .all(|dead| dead.1 == "rejected" && dead.2.len() > 100)
+        let said = match poison {
+            Poison::Named => "person: poison cannot be stored",
+            Poison::Unnamed => "INVALID_ARGUMENT",
+        };
+        assert_eq!(exported[0]["detail"], said);
+        sink.run().await;
+        assert_eq!(
+            sink.ready().await.1["dead_letters"],
+            3,
+            "also after a restart"
         );
     }
 }
@@ -297,6 +309,205 @@ async fn failures_that_pass_are_waited_for() {
 }
 
 #[tokio::test]
+async fn a_pause_that_bigquery_asks_for_is_kept() {
+    let (fake, sink, mut filter) = world(&[]).await;
+    let pause = Duration::from_millis(1500); // six times the sink's own
+    fake.world().faults.push_back(Fault::Quota(pause));
+    let start = Instant::now();
+    sink.send(filter.records(5)).await.unwrap();
+    sink.drained(5.0).await;
+    assert!(start.elapsed() >= pause);
+    assert!(tombstones(&fake, 5).is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_not_waited_for_without_end() {
+    let (fake, sink, mut filter) = world(&["--append-patience-ms", "1000"]).await;
+    fake.world().faults.push_back(Fault::Silence);
+    sink.send(filter.records(5)).await.unwrap();
+    sink.drained(5.0).await;
+    assert!(tombstones(&fake, 5).is_empty());
+    assert!(fake.world().violations.is_empty());
+}
+
+#[tokio::test]
+async fn rows_that_arrive_after_the_connection_are_not_doubled() {
+    let (fake, sink, mut filter) = world(&["--append-rows", "10"]).await;
+    for late in [1, 300, 1500] {
+        let late = Fault::Late(Duration::from_millis(late));
+        fake.world().faults.push_back(late);
+        sink.send(filter.records(30)).await.unwrap();
+        let rows = fake.world().rows.len() + 30;
+        eventually("rows are in the table", async || {
+            (fake.world().rows.len() >= rows).then_some(())
+        })
+        .await;
+    }
+    sink.drained(90.0).await;
+    assert!(tombstones(&fake, 90).is_empty());
+    assert!(fake.world().violations.is_empty());
+}
+
+#[tokio::test]
+async fn a_late_tombstone_does_not_take_the_place_of_its_row() {
+    let (fake, sink, mut filter) = world(&[]).await;
+    let refused = Fault::Refuse(Code::InvalidArgument, Cause::Unspecified);
+    let late = Fault::Late(Duration::from_secs(2));
+    // The row is refused; its tombstone gets stuck, is sent again, and refused too.
+    fake.world().faults.extend([refused, late, refused]);
+    sink.send(of_persons(&mut filter, &["ana"])).await.unwrap();
+    sink.drained(1.0).await;
+    eventually("the late tombstone has come", async || {
+        (fake.world().late == 1).then_some(())
+    })
+    .await;
+    assert!(tombstones(&fake, 1).is_empty());
+    assert_eq!(fake.world().violations, [""; 0]);
+    assert_eq!(
+        fake.world().finalized.len(),
+        1,
+        "closed before the row came back"
+    );
+    assert_eq!(sink.metric("sink_dead_letters_kept").await, 0.0);
+}
+
+#[tokio::test]
+async fn streams_that_end_by_themselves_are_followed_by_others() {
+    let (fake, sink, mut filter) = world(&["--append-rows", "10"]).await;
+    for (fault, rows) in [
+        (Fault::Finalize, 25),
+        (Fault::Expire, 50),
+        (Fault::Expire, 75),
+    ] {
+        fake.world().faults.push_back(fault);
+        sink.send(filter.records(25)).await.unwrap();
+        eventually("rows are in the table", async || {
+            (fake.world().rows.len() == rows).then_some(())
+        })
+        .await;
+    }
+    sink.drained(75.0).await;
+    assert!(tombstones(&fake, 75).is_empty());
+    assert_eq!(sink.log().matches("opened a write stream").count(), 4);
+}
+
+#[tokio::test]
+async fn a_changed_schema_is_no_failure() {
+    let (fake, sink, mut filter) = world(&[]).await;
+    fake.world().faults.push_back(Fault::Notice);
+    sink.send(filter.records(5)).await.unwrap();
+    sink.drained(5.0).await;
+    assert!(tombstones(&fake, 5).is_empty());
+    assert_eq!(sink.metric("sink_append_errors_total").await, 0.0);
+    assert!(sink.log().contains("the table's schema has changed"));
+}
+
+#[tokio::test]
+async fn connections_of_limited_age_are_replaced() {
+    let fake = Fake::start_on(0, 0, Some(Duration::from_millis(300))).await;
+    let sink = Sink::start(fake.rest, fake.grpc, "audit", &["--append-wait-ms", "1"]).await;
+    let mut filter = Filter::new(1);
+    for _ in 0..20 {
+        sink.send(filter.records(50)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await; // so that they live through it
+    }
+    sink.drained(1000.0).await;
+    assert!(tombstones(&fake, 1000).is_empty());
+    let world = fake.world();
+    let connections = world.appends.iter().filter(|append| append.place == 0);
+    assert!(connections.count() > 2);
+    assert!(world.violations.is_empty());
+}
+
+#[tokio::test]
+async fn requests_stay_below_the_size_that_bigquery_takes() {
+    let (fake, sink, mut filter) = world(&["--append-rows", "10000"]).await;
+    fake.world().faults.push_back(Fault::End(Code::Unavailable)); // so that rows pile up
+    let mut large = |_| {
+        let content = Content {
+            request_content: Some(format!("\"{}\"", "x".repeat(700_000))),
+            ..Content::default()
+        };
+        carrying(&filter.seal(Envelope::default(), &content))
+    };
+    let entries: Vec<HttpEntry> = (0..40).map(&mut large).collect();
+    for some in entries.chunks(4) {
+        sink.send(some.to_vec()).await.unwrap();
+    }
+    sink.drained(40.0).await;
+    assert!(tombstones(&fake, 40).is_empty());
+    let world = fake.world();
+    assert!(world.violations.is_empty(), "{:?}", world.violations);
+    let sizes = world
+        .appends
+        .iter()
+        .map(|append| append.request.encoded_len());
+    assert!(sizes.max() > Some(5 << 20), "requests were filled");
+}
+
+#[tokio::test]
+async fn bad_days_lose_and_double_nothing() {
+    let more = [
+        "--append-rows",
+        "20",
+        "--append-wait-ms",
+        "5",
+        "--append-patience-ms",
+        "1000",
+    ];
+    let (fake, sink, mut filter) = world(&more).await;
+    fake.world().storm(7, 150);
+    for _ in 0..10 {
+        sink.send(filter.records(60)).await.unwrap();
+    }
+    sink.drained(600.0).await;
+    fake.world().weather = None;
+    assert!(tombstones(&fake, 600).is_empty());
+    let world = fake.world();
+    assert!(world.violations.is_empty(), "{:?}", world.violations);
+    assert!(world.happened.len() >= 4, "{:?}", world.happened);
+    assert!(!sink.log().contains("xxxx"), "nothing of a row is logged");
+}
+
+#[tokio::test]
+async fn a_spool_from_a_backup_does_not_pass_for_the_newest() {
+    let (fake, mut sink, mut filter) = world(&[]).await;
+    sink.send(filter.records(5)).await.unwrap();
+    sink.drained(5.0).await;
+    assert!(sink.stop().await.success());
+    let backup = tempfile::tempdir().unwrap();
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        let copied = std::process::Command::new("cp")
+            .arg("-r")
+            .arg(from)
+            .arg(to)
+            .status();
+        assert!(copied.unwrap().success());
+    };
+    copy(&sink.spool(), backup.path());
+    sink.run().await;
+    sink.send(filter.records(5)).await.unwrap();
+    sink.drained(5.0).await;
+    assert!(sink.stop().await.success());
+    std::fs::remove_dir_all(sink.spool()).unwrap();
+    copy(&backup.path().join("spool"), &sink.spool());
+    sink.run().await;
+    sink.send(filter.records(3)).await.unwrap();
+    eventually("it is noticed", async || {
+        sink.log()
+            .contains("rows of this sink that this spool never had")
+            .then_some(())
+    })
+    .await;
+    assert_eq!(
+        sink.metric("sink_spool_records").await,
+        3.0,
+        "and nothing is forgotten"
+    );
+    assert_eq!(fake.world().rows.len(), 10);
+}
+
+#[tokio::test]
 async fn a_table_that_lost_columns_gets_them_again() {
     let (fake, sink, mut filter) = world(&[]).await;
     eventually("ready", async || {
@@ -340,7 +551,7 @@ async fn a_full_spool_holds_rows_back_and_drops_none() {
         said["spool"].as_str().unwrap().starts_with("no room"),
         "{said}"
     );
-    let fake = Fake::start_on(rest, grpc).await;
+    let fake = Fake::start_on(rest, grpc, None).await;
     sink.drained(500.0).await;
     assert!(tombstones(&fake, 500).is_empty());
     assert_eq!(sink.metric("sink_spool_full").await, 0.0);
@@ -396,5 +607,37 @@ fn wrong_usage_ends_with_2_and_says_why() {
         let (code, said) = run(arguments, keys);
         assert_eq!(code, Some(2), "{arguments:?}: {said}");
         assert!(said.contains(word), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_holds_rows_back_until_there_is_room() {
+    let fake = Fake::start().await;
+    let full = ["--spool-min-free-bytes", "9000000000000000000"];
+    let mut sink = Sink::start(fake.rest, fake.grpc, "audit", &full).await;
+    let mut filter = Filter::new(1);
+    let records = filter.records(5);
+    sink.send(records.clone()).await.unwrap();
+    eventually("it says so", async || {
+        let said = sink.ready().await.1;
+        said["spool"].as_str()?.starts_with("no room").then_some(())
+    })
+    .await;
+    let epoch = format!("v1/epochs/{}", "01".repeat(16));
+    assert_eq!(sink.page(&epoch).await.unwrap().0, 404, "none is durable");
+    assert_eq!(sink.metric("sink_records_received_total").await, 0.0);
+    sink.kill();
+    sink.forget_arguments(full.len());
+    sink.run().await;
+    sink.send(records).await.unwrap();
+    sink.drained(5.0).await;
+    let (status, text) = sink.page(&epoch).await.unwrap();
+    let told: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(status, 200);
+    let expected =
+        json!({"epoch": "01".repeat(16), "durable_through": 4, "highest": 4, "missing": []});
+    assert_eq!(told, expected);
+    for nobody in ["v1/epochs/x", "v1/epochs/00000000000000000000000000000000"] {
+        assert_eq!(sink.page(nobody).await.unwrap().0, 404);
     }
 }

@@ -212,6 +212,13 @@ pub struct Sink {
 impl Sink {
     /// Starts one that loads into `dataset`.
     pub async fn start(rest: u16, grpc: u16, dataset: &str, more: &[&str]) -> Self {
+        let mut sink = Self::prepare(rest, grpc, dataset, more);
+        sink.run().await;
+        sink
+    }
+
+    /// One that does not run yet.
+    pub fn prepare(rest: u16, grpc: u16, dataset: &str, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (access_log, http) = (free_port(), free_port());
         let mut arguments: Vec<String> = [
@@ -237,24 +244,35 @@ impl Sink {
         .map(str::to_owned)
         .to_vec();
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
-        let mut sink = Self {
+        Self {
             process: None,
             arguments,
             folder,
             access_log,
             http,
-        };
-        sink.run().await;
-        sink
+        }
     }
 
     pub async fn run(&mut self) {
+        self.run_by(&[]).await;
+    }
+
+    /// Takes the last arguments away for the next run.
+    pub fn forget_arguments(&mut self, number: usize) {
+        self.arguments.truncate(self.arguments.len() - number);
+    }
+
+    /// Runs it by another program.
+    pub async fn run_by(&mut self, words: &[&str]) {
         let log = File::options()
             .create(true)
             .append(true)
             .open(self.folder.path().join("log"))
             .unwrap();
-        let process = Command::new(env!("CARGO_BIN_EXE_bigquery-sink"))
+        let sink = env!("CARGO_BIN_EXE_bigquery-sink");
+        let words: Vec<&str> = words.iter().copied().chain([sink]).collect();
+        let process = Command::new(words[0])
+            .args(&words[1..])
             .args(&self.arguments)
             .env("GATE_SINK_KEYS", KEYS)
             .stderr(log)
@@ -273,6 +291,13 @@ impl Sink {
         process.wait().unwrap();
     }
 
+    /// How it ended, if it did by itself.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let ended = self.process.as_mut().unwrap().try_wait().unwrap()?;
+        self.process = None;
+        Some(ended)
+    }
+
     /// Asks it to end, and waits until it has.
     pub async fn stop(&mut self) -> ExitStatus {
         let mut process = self.process.take().unwrap();
@@ -281,8 +306,38 @@ impl Sink {
         eventually("the sink ends", async || process.try_wait().unwrap()).await
     }
 
+    /// Its process id; it has to run.
+    pub fn id(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
+    /// Where Envoy sends to.
+    pub fn access_log_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.access_log)
+    }
+
+    /// A page of its HTTP service.
+    pub fn url(&self, page: &str) -> String {
+        format!("http://127.0.0.1:{}/{page}", self.http)
+    }
+
     pub fn spool(&self) -> PathBuf {
         self.folder.path().join("spool")
+    }
+
+    /// What `bigquery-sink dead-letters` lists; the sink has to be stopped.
+    pub fn dead_letters(&self, export: Option<&Path>) -> Vec<Value> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bigquery-sink"));
+        command.arg("dead-letters").arg("--spool").arg(self.spool());
+        if let Some(folder) = export {
+            command.arg("--export").arg(folder);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     pub fn log(&self) -> String {
@@ -290,8 +345,7 @@ impl Sink {
     }
 
     pub async fn page(&self, page: &str) -> Option<(u16, String)> {
-        let url = format!("http://127.0.0.1:{}/{page}", self.http);
-        let answer = http().get(url).send().await.ok()?;
+        let answer = http().get(self.url(page)).send().await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
@@ -334,11 +388,9 @@ impl Sink {
                 })),
             })
             .collect();
-        let url = format!("http://127.0.0.1:{}", self.access_log);
-        let mut client = eventually("the sink listens", async || {
-            AccessLogServiceClient::connect(url.clone()).await.ok()
-        })
-        .await;
+        let url = self.access_log_url();
+        let connected = AccessLogServiceClient::connect(url).await;
+        let mut client = connected.map_err(|_| tonic::Status::unavailable("nobody listens"))?;
         client
             .stream_access_logs(tokio_stream::iter(messages))
             .await?;

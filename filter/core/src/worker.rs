@@ -1,6 +1,6 @@
 //! What all exchanges of one worker share: configuration, detectors, keys, tokens and the chain.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::HashMap, rc::Rc, time::Duration};
 
 use contract::{Chain, Content, Envelope, Epoch, MacKey};
 use data_encoding::BASE64;
@@ -31,12 +31,17 @@ pub const DESK_TOKEN: &str = "GATE_DESK_TOKEN";
 /// Fewest bytes of a key.
 const MIN_KEY_BYTES: usize = 16;
 
+/// Persons whose keys are kept ready.
+const MASKERS: usize = 1024;
+
 /// What all exchanges of one worker share.
 #[derive(Debug)]
 pub struct Worker {
     /// The configuration in force.
     pub config: Config,
     catalog: Rc<Catalog>,
+    /// By person; bounded.
+    maskers: HashMap<String, Masker>,
     secrets: Secrets,
     keys: KeyStore,
     /// Keys of the approval desk.
@@ -150,6 +155,7 @@ impl Worker {
             desk_keys: KeyStore::new(usize::from(config.approvals.is_some())),
             ledger: Ledger::default(),
             catalog: Rc::new(Catalog::new()),
+            maskers: HashMap::new(),
             tokens: TokenCache::default(),
             chain: Chain::new(Epoch(random)),
             pending_bytes: 0,
@@ -272,13 +278,21 @@ impl Worker {
             .verify(token, &self.config.issuers, &self.keys, now)
     }
 
-    pub(crate) fn masker(&self, person: &str) -> Masker {
-        Masker::new(
+    pub(crate) fn masker(&mut self, person: &str) -> Masker {
+        if let Some(masker) = self.maskers.get(person) {
+            return masker.clone();
+        }
+        let masker = Masker::new(
             Rc::clone(&self.catalog),
             &self.secrets.mask_keys,
             &self.config.deployment,
             person,
-        )
+        );
+        if self.maskers.len() >= MASKERS {
+            self.maskers.clear();
+        }
+        self.maskers.insert(person.to_owned(), masker.clone());
+        masker
     }
 
     pub(crate) fn credential(&self) -> Option<&Secret<String>> {

@@ -243,16 +243,15 @@ impl Exchange {
 
     fn authorise(
         &mut self,
-        worker: &Worker,
+        worker: &mut Worker,
         headers: &Headers,
         identity: &Identity,
         token: &str,
         end: bool,
         now: UnixTime,
     ) -> Step {
+        self.masker = Some(worker.masker(&identity.person_key()));
         let config = &worker.config;
-        let masker = worker.masker(&identity.person_key());
-        self.masker = Some(masker);
         self.draft.identity(identity);
         self.person = approval::person(&identity.issuer, &identity.subject);
         self.role = policy::role_of(&config.roles, identity);

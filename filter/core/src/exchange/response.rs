@@ -22,6 +22,9 @@ pub const MAX_HELD_RESPONSE_BYTES: usize = 16 << 20;
 /// Said in place of an answer with a secret in text that must not be changed.
 const SIGNED_TEXT: &str = "The model's signed thinking holds a secret, and a rule refuses that.";
 
+/// Headers of an answer that do not reach the caller.
+const DROPPED: [&str; 5] = ["content-length", "location", "link", "set-cookie", "etag"];
+
 impl Exchange {
     /// Takes the response's headers; `end` says that no body follows.
     pub fn response_headers(
@@ -41,13 +44,11 @@ impl Exchange {
         self.draft.response(status, source, headers, now);
         let set = vec![("x-gate-decision-id".into(), self.draft.decision_id())];
         let mut edits = Edits {
-            remove: vec![
-                "content-length".into(),
-                "location".into(),
-                "link".into(),
-                "set-cookie".into(),
-                "etag".into(),
-            ],
+            remove: DROPPED
+                .iter()
+                .filter(|name| headers.count(name) > 0)
+                .map(|name| (*name).to_owned())
+                .collect(),
             set,
             body: None,
         };
