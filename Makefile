@@ -3,7 +3,7 @@ SHELL   := /bin/bash
 CACHE   ?= $(CURDIR)/.cache
 VENV    := $(CACHE)/venv
 RUST    := 1.95.0
-FUZZ_TARGETS := stream response request json sse jwt key_set config record
+FUZZ_TARGETS := stream response request approval json sse jwt key_set config record
 WASM    := target/wasm32-wasip1/wasm/filter.wasm
 export CACHE
 export ENVOY ?= $(VENV)/lib/python3.11/site-packages/envoy/_bin/envoy
@@ -57,7 +57,7 @@ fuzz: $(CACHE)/fuzz.done ## Tries laws on input that libFuzzer makes up: TARGET=
 	@for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
 	  mkdir -p fuzz/corpus/$$target; \
 	  PATH=$(CACHE)/fuzz/bin:$$PATH cargo fuzz run -s none $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
-	    -max_total_time=$(or $(SECONDS),60) -max_len=4096 -timeout=10 -print_final_stats=1 \
+	    -max_total_time=$(or $(SECONDS),60) -max_len=4096 -timeout=60 -print_final_stats=1 \
 	    -dict=fuzz/dictionaries/$$target.dict || exit; \
 	done
 

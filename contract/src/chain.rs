@@ -127,8 +127,9 @@ impl Chain {
             hash: Some(hash),
             mac_key_id: Some(key.id.clone()),
         };
-        bytes.extend(proof.encode_to_vec());
-        bytes.extend(content.encode_to_vec());
+        bytes.reserve(proof.encoded_len() + content.encoded_len());
+        // A vector never lacks room.
+        let _whole = proof.encode(&mut bytes).is_ok() && content.encode(&mut bytes).is_ok();
         self.next_seq += 1;
         Sealed { seq, bytes }
     }

@@ -13,7 +13,7 @@
 use std::{ptr, time::Duration};
 
 use filter_core::{exchange::Callout, time::UnixTime};
-use proxy_wasm::types::Status;
+use proxy_wasm::types::{LogLevel, Status};
 
 /// Longest write into a buffer: below Envoy's `request_body_buffer_limit` of 20 MiB. Writing more
 /// into a paused response would crash Envoy.
@@ -42,6 +42,7 @@ pub(crate) struct Counter(u32);
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+    fn proxy_get_log_level(level: *mut u32) -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_replace_header_map_value(
@@ -100,6 +101,20 @@ pub(crate) fn now() -> UnixTime {
     let status = unsafe { proxy_get_current_time_nanoseconds(&raw mut nanoseconds) };
     debug_assert_eq!(status, 0);
     UnixTime(nanoseconds / 1_000)
+}
+
+/// From which level on the host keeps what is logged.
+pub(crate) fn log_level() -> LogLevel {
+    let mut level = 0;
+    // SAFETY: the host writes one u32 to the given place.
+    let status = unsafe { proxy_get_log_level(&raw mut level) };
+    match (status, level) {
+        (0, 2) => LogLevel::Info,
+        (0, 3) => LogLevel::Warn,
+        (0, 4) => LogLevel::Error,
+        (0, 5..) => LogLevel::Critical,
+        _ => LogLevel::Debug,
+    }
 }
 
 /// Asks for `on_tick` every so often.

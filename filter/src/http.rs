@@ -190,7 +190,12 @@ impl Http {
                 return self.fail();
             }
         };
-        let step = exchange.response_body(&mut self.worker.borrow_mut(), &body, end);
+        let mut step = exchange.response_body(&mut self.worker.borrow_mut(), &body, end);
+        if let Step::Forward(edits) = &mut step
+            && edits.body.as_ref() == Some(&body)
+        {
+            edits.body = None; // the host has it
+        }
         self.response_step(step, !body.is_empty())
     }
 

@@ -95,6 +95,7 @@ impl Context for Root {
 
 impl RootContext for Root {
     fn on_configure(&mut self, size: usize) -> bool {
+        proxy_wasm::set_log_level(host::log_level());
         match self.configure(size) {
             Ok(()) => true,
             Err(reasons) => {
@@ -107,6 +108,8 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        // An operator may change it at any time; a line that nobody keeps shall cost nothing.
+        proxy_wasm::set_log_level(host::log_level());
         if !self.ticked {
             self.ticked = true;
             let _slower = host::set_tick(TICK).is_ok();

@@ -8,7 +8,7 @@ use filter_core::identity::KeySet;
 use fuzz::identity::{NOW, world};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|data: &[u8]| {
+fuzz_target!(init: { std::hint::black_box(world()); }, |data: &[u8]| {
     let world = world();
     let parsed = KeySet::parse(data);
     let mut keys = world.keys(data);

@@ -2,13 +2,27 @@
 
 use std::ops::Range;
 
-use filter_core::provider::Api;
+use filter_core::provider::{Api, CallPattern, Watch};
 use serde_json::{Value, json};
+use wildmatch::WildMatch;
 
 use crate::{PLANTED, text};
 
 /// All APIs.
-pub const APIS: [Api; 2] = [Api::Chat, Api::Completions];
+pub const APIS: [Api; 4] = [Api::Chat, Api::Completions, Api::Messages, Api::Responses];
+
+/// Everything that can be asked for is asked for: items with findings, and calls of some tools.
+pub fn watch() -> Watch {
+    let pattern = |rule, name, arguments| CallPattern {
+        rule,
+        name: WildMatch::new(name),
+        arguments: WildMatch::new(arguments),
+    };
+    Watch {
+        items: true,
+        calls: vec![pattern(0, "f", "*b*"), pattern(1, "g*", "*")],
+    }
+}
 
 /// A request of an API, or an answer in one piece, in which most of its places are filled.
 pub fn body(api: Api, is_answer: bool) -> Value {
@@ -17,6 +31,10 @@ pub fn body(api: Api, is_answer: bool) -> Value {
         (Api::Chat, true) => chat_answer(),
         (Api::Completions, false) => completions_request(),
         (Api::Completions, true) => completions_answer(),
+        (Api::Messages, false) => messages_request(),
+        (Api::Messages, true) => messages_answer(),
+        (Api::Responses, false) => responses_request(),
+        (Api::Responses, true) => responses_answer(),
     }
 }
 
@@ -76,6 +94,89 @@ fn completions_answer() -> Value {
         "choices": [{ "index": 0, "text": "let a", "finish_reason": "stop", "p": "aa",
             "logprobs": { "tokens": ["a"] } }],
         "error": { "message": "m" },
+    })
+}
+
+fn messages_request() -> Value {
+    json!({
+        "model": "claude-4", "stream": true, "max_tokens": 9, "container": "c", "metadata": { "user_id": "u" },
+        "system": [{ "type": "text", "text": "Be brief.", "cache_control": { "type": "ephemeral" } }],
+        "messages": [
+            { "role": "user", "content": "Hello" },
+            { "role": "assistant", "content": [
+                { "type": "thinking", "thinking": "why", "signature": "AAAA" },
+                { "type": "redacted_thinking", "data": "AAAA" },
+                { "type": "text", "text": "Hm.", "citations": [{ "cited_text": "t" }] },
+                { "type": "tool_use", "id": "t1", "name": "f", "input": { "a": "b", "n": [1, "c"] } } ] },
+            { "role": "user", "content": [
+                { "type": "tool_result", "tool_use_id": "t1", "content": [{ "type": "text", "text": "done" }] },
+                { "type": "tool_result", "tool_use_id": "t2", "content": "done", "is_error": false },
+                { "type": "image", "source": { "type": "base64", "media_type": "image/png", "data": "AAAA" } },
+                { "type": "document", "title": "d", "source": { "type": "content",
+                    "content": [{ "type": "text", "text": "x" }] } },
+                { "type": "image", "source": { "type": "url", "url": "https://h.example/i" } } ] },
+        ],
+        "tools": [{ "name": "f", "description": "does", "input_schema": { "type": "object" } }],
+        "tool_choice": { "type": "auto" },
+    })
+}
+
+fn messages_answer() -> Value {
+    json!({
+        "id": "m", "type": "message", "role": "assistant", "model": "claude-4",
+        "content": [
+            { "type": "thinking", "thinking": "why", "signature": "AAAA" },
+            { "type": "text", "text": "Hello" },
+            { "type": "tool_use", "id": "t1", "name": "f", "input": { "a": "b" } },
+        ],
+        "stop_reason": "end_turn", "stop_sequence": null,
+        "usage": { "input_tokens": 1, "output_tokens": 2 }, "error": { "message": "m" },
+    })
+}
+
+fn responses_request() -> Value {
+    json!({
+        "model": "gpt-5", "stream": true, "instructions": "Be brief.", "store": false,
+        "previous_response_id": null, "include": ["reasoning.encrypted_content"],
+        "input": [
+            { "role": "user", "content": "Hello" },
+            { "type": "message", "role": "user", "content": [
+                { "type": "input_text", "text": "Hello" },
+                { "type": "input_image", "image_url": "https://h.example/i", "detail": "low" },
+                { "type": "input_file", "file_data": "AAAA", "filename": "a" } ] },
+            { "type": "reasoning", "id": "r", "summary": [{ "type": "summary_text", "text": "why" }],
+              "encrypted_content": "AAAA" },
+            { "type": "message", "role": "assistant", "id": "m", "status": "completed",
+              "content": [{ "type": "output_text", "text": "Hm.", "annotations": [], "logprobs": [] }] },
+            { "type": "function_call", "call_id": "c1", "name": "f", "arguments": "{\"a\":\"b\"}" },
+            { "type": "function_call_output", "call_id": "c1", "output": "done" },
+            { "type": "custom_tool_call", "call_id": "c2", "name": "g", "input": "x" },
+            { "type": "custom_tool_call_output", "call_id": "c2", "output": [{ "type": "input_text", "text": "y" }] },
+            { "type": "local_shell_call", "action": { "type": "exec", "command": ["ls"], "env": { "A": "b" } } },
+        ],
+        "tools": [{ "type": "function", "name": "f", "description": "does",
+            "parameters": { "type": "object" }, "strict": true }],
+        "text": { "format": { "type": "text" } }, "reasoning": { "effort": "high" },
+    })
+}
+
+fn responses_answer() -> Value {
+    json!({
+        "id": "r", "object": "response", "created_at": 1, "status": "completed", "model": "gpt-5",
+        "instructions": "Be brief.", "error": null, "incomplete_details": { "reason": "x" },
+        "output": [
+            { "type": "reasoning", "id": "r", "summary": [{ "type": "summary_text", "text": "why" }],
+              "encrypted_content": "AAAA" },
+            { "type": "message", "role": "assistant", "id": "m", "status": "completed", "content": [
+                { "type": "output_text", "text": "Hm.", "annotations": [{ "url": "u" }],
+                  "logprobs": [{ "token": "a" }] },
+                { "type": "refusal", "refusal": "no" } ] },
+            { "type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}" },
+            { "type": "custom_tool_call", "call_id": "c2", "name": "g", "input": "x" },
+            { "type": "code_interpreter_call", "code": "x", "outputs": [{ "logs": "y" }] },
+            { "type": "image_generation_call", "result": "AAAA" },
+        ],
+        "usage": { "input_tokens": 1, "output_tokens": 2 },
     })
 }
 

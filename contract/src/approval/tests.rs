@@ -72,6 +72,21 @@ fn arguments_are_as_in_the_vectors() {
 }
 
 #[test]
+fn a_canonical_number_is_read_as_itself() {
+    // once it was read a little wrong, so the canonical form had another canonical form
+    for text in [
+        "80e-285",
+        "[5e-324,2.2250738585072011e-308]",
+        "{\"x\":-1.7e-300}",
+    ] {
+        let once = canonical_arguments(text);
+        assert_eq!(canonical_arguments(&once), once, "{text}");
+    }
+    assert_eq!(canonical_arguments("80e-285"), "80e-285");
+    assert_eq!(canonical_arguments("2500e-3"), "2.5");
+}
+
+#[test]
 fn a_digest_has_one_form() {
     let good = "0123456789abcdef".repeat(4);
     assert_eq!(good.parse::<Digest>().unwrap().to_string(), good);

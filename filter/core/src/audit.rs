@@ -179,8 +179,10 @@ impl Draft {
 
     /// Keeps the masked body, cut at `most` bytes.
     pub(crate) fn request_content(&mut self, masked: &[u8], most: usize) {
-        let text = String::from_utf8_lossy(masked);
-        let kept = cut(&text, most);
+        let Ok(text) = std::str::from_utf8(masked) else {
+            return self.content_missing();
+        };
+        let kept = cut(text, most);
         self.truncated(kept.len() < text.len());
         self.content.request_content = Some(kept.to_owned());
     }

@@ -23,6 +23,9 @@ use crate::{
 /// Largest response that is held to be masked whole, in bytes; a stream has no such bound.
 pub const MAX_HELD_RESPONSE_BYTES: usize = 16 << 20;
 
+/// Headers of an answer that do not reach the caller.
+const DROPPED: [&str; 5] = ["content-length", "location", "link", "set-cookie", "etag"];
+
 /// Largest part of a request that is held while its caller is not proven yet, in bytes.
 const MAX_UNPROVEN_BYTES: usize = 1 << 20;
 
@@ -294,13 +297,11 @@ impl Exchange {
         self.draft.response(status, source, headers, now);
         let set = vec![("x-gate-decision-id".into(), self.draft.decision_id())];
         let mut edits = Edits {
-            remove: vec![
-                "content-length".into(),
-                "location".into(),
-                "link".into(),
-                "set-cookie".into(),
-                "etag".into(),
-            ],
+            remove: DROPPED
+                .iter()
+                .filter(|name| headers.count(name) > 0)
+                .map(|name| (*name).to_owned())
+                .collect(),
             set,
             body: None,
         };
@@ -519,16 +520,15 @@ impl Exchange {
 
     fn authorise(
         &mut self,
-        worker: &Worker,
+        worker: &mut Worker,
         headers: &Headers,
         identity: &Identity,
         token: &str,
         end: bool,
         now: UnixTime,
     ) -> Step {
+        self.masker = Some(worker.masker(&identity.person_key()));
         let config = &worker.config;
-        let masker = worker.masker(&identity.person_key());
-        self.masker = Some(masker);
         self.draft.identity(identity);
         self.role = policy::role_of(&config.roles, identity);
         let Some(role) = self.role.and_then(|role| config.roles.get(role)) else {

@@ -16,6 +16,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use memchr::memchr;
+
 use crate::spoken;
 
 /// Most containers that may be open at once.
@@ -122,7 +124,7 @@ impl<'a> Text<'a> {
         let mut out = String::with_capacity(self.raw.len());
         let mut high = carry.take();
         let mut rest = self.raw;
-        while let Some(at) = rest.bytes().position(|byte| byte == b'\\')
+        while let Some(at) = memchr(b'\\', rest.as_bytes())
             && let (Some(plain), Some(escape)) = (rest.get(..at), rest.get(at + 1..))
         {
             push_plain(&mut out, &mut high, plain);

@@ -1,6 +1,6 @@
 //! What all exchanges of one worker share: configuration, detectors, keys, tokens and the chain.
 
-use std::rc::Rc;
+use std::{collections::HashMap, rc::Rc};
 
 use contract::{Chain, Content, Envelope, Epoch, MacKey};
 use data_encoding::BASE64;
@@ -27,12 +27,17 @@ pub const SINK_KEYS: &str = "GATE_SINK_KEYS";
 /// Fewest bytes of a key.
 const MIN_KEY_BYTES: usize = 16;
 
+/// Persons whose keys are kept ready.
+const MASKERS: usize = 1024;
+
 /// What all exchanges of one worker share.
 #[derive(Debug)]
 pub struct Worker {
     /// The configuration in force.
     pub config: Config,
     catalog: Rc<Catalog>,
+    /// By person; bounded.
+    maskers: HashMap<String, Masker>,
     secrets: Secrets,
     keys: KeyStore,
     tokens: TokenCache,
@@ -123,6 +128,7 @@ impl Worker {
         Self {
             keys: KeyStore::new(config.issuers.len()),
             catalog: Rc::new(Catalog::new()),
+            maskers: HashMap::new(),
             tokens: TokenCache::default(),
             chain: Chain::new(Epoch(random)),
             pending_bytes: 0,
@@ -190,13 +196,21 @@ impl Worker {
             .verify(token, &self.config.issuers, &self.keys, now)
     }
 
-    pub(crate) fn masker(&self, person: &str) -> Masker {
-        Masker::new(
+    pub(crate) fn masker(&mut self, person: &str) -> Masker {
+        if let Some(masker) = self.maskers.get(person) {
+            return masker.clone();
+        }
+        let masker = Masker::new(
             Rc::clone(&self.catalog),
             &self.secrets.mask_keys,
             &self.config.deployment,
             person,
-        )
+        );
+        if self.maskers.len() >= MASKERS {
+            self.maskers.clear();
+        }
+        self.maskers.insert(person.to_owned(), masker.clone());
+        masker
     }
 
     pub(crate) fn credential(&self) -> Option<&Secret<String>> {

@@ -676,7 +676,8 @@ fn shape_fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
     let Some(rest) = text.strip_prefix("unknown field `") else {
         return fault(&path, &quiet(&text));
     };
-    let (key, rest) = rest.split_once('`').unwrap_or((rest, ""));
+    // The last one: a key may say the same.
+    let (key, rest) = rest.rsplit_once("`, expected ").unwrap_or((rest, ""));
     let known = rest.split('`').skip(1).step_by(2);
     fault(&path, &format!("no such key{}", nearest(key, known)))
 }

@@ -390,6 +390,17 @@ fn a_fault_is_one_short_line_whatever_its_key() {
 }
 
 #[test]
+fn a_key_with_quotes_of_its_own_is_not_taken_for_a_known_one() {
+    // once the nearest key was looked for in the misspelt key itself
+    let mut tree = example();
+    tree["a`b`deployment`c"] = json!(1);
+    assert_eq!(faults(tree), ["a`b`deployment`c: no such key"]);
+    let mut tree = example();
+    tree["a`, expected `ab`"] = json!(1);
+    assert_eq!(faults(tree), ["a`, expected `ab`: no such key"]);
+}
+
+#[test]
 fn a_detector_of_any_length_is_refused_in_bounded_memory() {
     let names = json!(["x".repeat(1 << 19)]);
     let fault = "rules[0].when.findings.detectors[0]: no such detector";

@@ -5,30 +5,23 @@
 
 use std::fmt;
 
-use aho_corasick::dfa::DFA as Literals;
 use regex_automata::Anchored;
-use regex_automata::MatchKind;
 use regex_automata::dfa::Automaton;
-use regex_automata::dfa::dense::{self, DFA};
-use regex_automata::nfa::thompson;
+use regex_automata::dfa::dense::DFA;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
-use regex_automata::util::syntax;
 
 use super::detector::{Detector, Grade, Rule, Start};
-use super::names::{ANCHORS, Name};
-use super::structures::STRUCTURES;
-use super::vendors::VENDORS;
+use super::names::Name;
+use super::patterns::{detectors, proofs};
 
-/// Separators in a PEM block: white space, escapes of it, quotes, and what joins strings.
-const PEM_GAP: &str = r#"(?:[ \t\r\n"'+,]|\\+[nrt]|\\)"#;
-
-/// The compiled detectors; made once per worker.
+/// The compiled detectors; made once per worker, from automata that `build.rs` has made.
 pub struct Catalog {
     words: Tokens,
     openings: Tokens,
     pem: Pattern,
-    literals: Literals,
+    /// Key names, in the order of the table: ends of names, the grade of values, the detector.
+    named: Vec<(&'static [&'static str], Grade, usize)>,
     /// In the order of the table.
     detectors: Vec<Entry>,
     url: usize,
@@ -56,7 +49,7 @@ pub(super) struct Tokens {
 
 /// An automaton and the state it starts in.
 pub(super) struct Pattern {
-    pub(super) dfa: DFA<Vec<u32>>,
+    pub(super) dfa: DFA<&'static [u32]>,
     pub(super) start: StateID,
     /// Pairs of bytes with which a match can begin: one bit each, so that most words cost one look.
     pairs: Vec<u64>,
@@ -72,60 +65,57 @@ pub(super) mod pem {
     pub(in super::super) const BODY: usize = 2;
 }
 
+/// An automaton that `build.rs` has made, where its numbers must stand.
+macro_rules! automaton {
+    ($name:literal) => {{
+        static BYTES: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
+            env!("OUT_DIR"),
+            "/",
+            $name,
+            ".dfa"
+        )));
+        &BYTES.0
+    }};
+}
+
+/// At a place where 32-bit numbers may stand.
+#[repr(C, align(4))]
+struct Aligned<T: ?Sized>(T);
+
 impl Catalog {
-    /// Compiles the built-in detectors.
+    /// Reads the built-in detectors.
     pub fn new() -> Self {
-        let mut detectors = Vec::new();
-        let mut words = (Vec::new(), Vec::new());
-        let mut openings = (Vec::new(), Vec::new());
-        for (at, detector) in VENDORS.iter().chain(&STRUCTURES).enumerate() {
+        let mut entries = Vec::new();
+        let mut named = Vec::new();
+        for (at, detector) in detectors().enumerate() {
             let mut prefix = String::new();
-            if let Rule::Token { proof, start, .. } = detector.rule {
-                let (patterns, owners) = match start {
-                    Start::Word => &mut words,
-                    Start::Opening => &mut openings,
-                };
-                patterns.push(proof.to_owned());
-                owners.push(at);
-                prefix = fixed_prefix(proof);
+            match detector.rule {
+                Rule::Token { proof, .. } => prefix = fixed_prefix(proof),
+                Rule::Named { names, grade } => named.push((names, grade, at)),
+                Rule::AwsPair | Rule::Command | Rule::Fields | Rule::Url => {}
             }
             let kind = detector.name.to_ascii_uppercase().replace('-', "_");
-            detectors.push(Entry {
+            entries.push(Entry {
                 detector,
                 kind,
                 prefix,
             });
         }
         let find = |fits: fn(&Detector) -> bool| {
-            detectors
-                .iter()
-                .position(|entry| fits(entry.detector))
-                .unwrap_or(usize::MAX)
+            let place = entries.iter().position(|entry| fits(entry.detector));
+            place.unwrap_or(usize::MAX)
         };
-        let end = format!("{PEM_GAP}*-----END [A-Z0-9 ]{{1,40}}-----");
-        let pem = [
-            end.clone(),
-            format!("{PEM_GAP}*[A-Za-z0-9+/=]{{1,23}}{end}"),
-            format!("{PEM_GAP}*[A-Za-z0-9+/=]{{24}}"),
-            format!("{PEM_GAP}*[A-Z][A-Za-z-]{{2,20}}: [ -\\[\\]-~]{{0,100}}(?:\\n|\\r|\\\\+[nr])"),
-        ];
         Self {
             url: find(|detector| matches!(detector.rule, Rule::Url)),
             command: find(|detector| matches!(detector.rule, Rule::Command)),
             fields: find(|detector| matches!(detector.rule, Rule::Fields)),
             aws_pair: find(|detector| matches!(detector.rule, Rule::AwsPair)),
             aws_id: find(|detector| detector.name == "aws-access-key-id"),
-            words: Tokens {
-                pattern: Pattern::new(&words.0),
-                owners: words.1,
-            },
-            openings: Tokens {
-                pattern: Pattern::new(&openings.0),
-                owners: openings.1,
-            },
-            pem: Pattern::new(&pem),
-            literals: literals(),
-            detectors,
+            words: Tokens::new(Start::Word, automaton!("words")),
+            openings: Tokens::new(Start::Opening, automaton!("openings")),
+            pem: Pattern::new(automaton!("pem")),
+            named,
+            detectors: entries,
         }
     }
 
@@ -142,10 +132,6 @@ impl Catalog {
 
     pub(super) fn pem(&self) -> &Pattern {
         &self.pem
-    }
-
-    pub(super) fn literals(&self) -> &Literals {
-        &self.literals
     }
 
     pub(super) fn url(&self) -> usize {
@@ -170,19 +156,15 @@ impl Catalog {
 
     /// The detector that a key name announces, with the grade of its values.
     pub(super) fn named(&self, name: &Name) -> Option<(usize, Grade)> {
-        self.detectors
+        let fits = |names: &[&str], grade| match grade {
+            Grade::Basic => names.iter().any(|end| name.is(end)),
+            _ => names.iter().any(|end| name.ends_with(end)),
+        };
+        let found = self
+            .named
             .iter()
-            .enumerate()
-            .find_map(|(at, entry)| match entry.detector.rule {
-                Rule::Named { names, grade } => {
-                    let fits = match grade {
-                        Grade::Basic => names.iter().any(|end| name.is(end)),
-                        _ => names.iter().any(|end| name.ends_with(end)),
-                    };
-                    fits.then_some((at, grade))
-                }
-                _ => None,
-            })
+            .find(|(names, grade, _)| fits(names, *grade));
+        found.map(|(_, grade, detector)| (*detector, *grade))
     }
 
     /// The detector whose placeholders are of this kind.
@@ -208,29 +190,31 @@ impl fmt::Debug for Catalog {
     }
 }
 
+impl Tokens {
+    fn new(start: Start, automaton: &'static [u8]) -> Self {
+        Self {
+            pattern: Pattern::new(automaton),
+            owners: proofs(start).map(|(owner, _)| owner).collect(),
+        }
+    }
+}
+
 impl Pattern {
-    fn new(patterns: &[impl AsRef<str>]) -> Self {
-        let dfa = dense::Builder::new()
-            .configure(
-                dense::Config::new()
-                    .match_kind(MatchKind::All)
-                    .accelerate(false)
-                    .start_kind(regex_automata::dfa::StartKind::Anchored),
-            )
-            .syntax(syntax::Config::new().unicode(false).utf8(false))
-            .thompson(thompson::Config::new().utf8(false))
-            .build_many(patterns);
+    fn new(automaton: &'static [u8]) -> Self {
         #[expect(
             clippy::expect_used,
-            reason = "the table is constant and its test compiles it"
+            reason = "written by build.rs with the same library, and every test reads it"
         )]
-        let dfa = dfa.expect("every proof is a pattern");
+        let (dfa, _) = DFA::from_bytes(automaton).expect("an automaton of build.rs");
         let start = dfa
             .start_state(&start::Config::new().anchored(Anchored::Yes))
             .unwrap_or_default();
         let mut pairs = vec![0_u64; 1 << 10];
         for first in 0..=u8::MAX {
             let state = dfa.next_state(start, first);
+            if dfa.is_dead_state(state) {
+                continue;
+            }
             for second in 0..=u8::MAX {
                 let (word, bit) = pair(first, second);
                 if !dfa.is_dead_state(dfa.next_state(state, second))
@@ -256,15 +240,6 @@ fn pair(first: u8, second: u8) -> (usize, u64) {
         usize::from(first) << 2 | usize::from(second >> 6),
         1 << (second & 63),
     )
-}
-
-fn literals() -> Literals {
-    let literals = Literals::builder()
-        .ascii_case_insensitive(true)
-        .start_kind(aho_corasick::StartKind::Unanchored)
-        .build(ANCHORS);
-    #[expect(clippy::expect_used, reason = "sixteen short constant literals")]
-    literals.expect("the anchors fit an automaton")
 }
 
 /// The literal beginning of a pattern.

@@ -13,6 +13,7 @@ mod catalog;
 mod detector;
 mod gap;
 mod names;
+mod patterns;
 mod placeholder;
 mod stream;
 mod structures;
@@ -30,15 +31,10 @@ pub use self::placeholder::MaskKeys;
 pub use self::stream::TextMask;
 
 use self::placeholder::Sealer;
-use self::structures::STRUCTURES;
-use self::vendors::VENDORS;
 
 /// The closed list of detectors, by name.
 pub fn detector_names() -> impl Iterator<Item = &'static str> {
-    VENDORS
-        .iter()
-        .chain(&STRUCTURES)
-        .map(|detector| detector.name)
+    patterns::detectors().map(|detector| detector.name)
 }
 
 /// A secret that was found, without the secret.

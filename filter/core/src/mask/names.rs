@@ -1,24 +1,64 @@
 //! Reads key names: which of them announce a secret.
 
-/// Words of which every key name contains one; the search runs over all text for these only.
-pub(super) const ANCHORS: [&str; 16] = [
-    "pass",
-    "pw",
-    "secret",
-    "token",
-    "key",
-    "auth",
-    "salt",
-    "bearer",
-    "basic",
-    "value",
-    "default",
-    "sessid",
-    "sessionid",
-    "passwort",
-    "cred",
-    "psk",
+/// Words of which every key name contains one, by their first letter: only names with one of them
+/// are read.
+pub(super) const ANCHORS: [(u8, &[&str]); 9] = [
+    (b'a', &["auth"]),
+    (b'b', &["bearer", "basic"]),
+    (b'c', &["cred"]),
+    (b'd', &["default"]),
+    (b'k', &["key"]),
+    (b'p', &["pass", "pw", "psk"]),
+    (b's', &["secret", "salt", "sessid", "sessionid"]),
+    (b't', &["token"]),
+    (b'v', &["value"]),
 ];
+
+/// Whether the name contains an anchor, in any case.
+pub(super) fn has_anchor(name: &[u8]) -> bool {
+    name.len() <= LONGEST
+        && name
+            .array_windows()
+            .enumerate()
+            .any(|(at, [first, second])| {
+                may_start(*first, *second)
+                    && ANCHORS
+                        .iter()
+                        .find(|(letter, _)| *letter == first.to_ascii_lowercase())
+                        .is_some_and(|(_, anchors)| starts_with_any(name.get(at..), anchors))
+            })
+}
+
+fn starts_with_any(rest: Option<&[u8]>, anchors: &[&str]) -> bool {
+    anchors.iter().any(|anchor| {
+        let start = rest.and_then(|rest| rest.get(..anchor.len()));
+        start.is_some_and(|start| start.eq_ignore_ascii_case(anchor.as_bytes()))
+    })
+}
+
+/// Whether an anchor may start with these two bytes; one look for most that none does.
+fn may_start(first: u8, second: u8) -> bool {
+    const PAIRS: [u32; 32] = pairs();
+    let row = PAIRS.get(usize::from(first & 31)).copied();
+    row.unwrap_or_default() >> (second & 31) & 1 != 0
+}
+
+/// For each first letter the second ones, one bit each; letters count without their case.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const fn pairs() -> [u32; 32] {
+    let mut pairs = [0; 32];
+    let mut row = 0;
+    while row < ANCHORS.len() {
+        let mut column = 0;
+        while column < ANCHORS[row].1.len() {
+            let anchor = ANCHORS[row].1[column].as_bytes();
+            pairs[(anchor[0] & 31) as usize] |= 1 << (anchor[1] & 31);
+            column += 1;
+        }
+        row += 1;
+    }
+    pairs
+}
 
 /// Longest key name that is read, in bytes.
 pub(super) const LONGEST: usize = 64;

@@ -13,15 +13,14 @@
 
 use std::fmt;
 
-use aho_corasick::automaton::Automaton as _;
 use regex_automata::dfa::Automaton as _;
 
-use super::bytes::{is_base64, is_name, is_opening, is_word};
+use super::bytes::{is_base64, is_idle, is_name, is_opening, is_word};
 use super::canonical::{base64_of, first_line, percent_decoded};
 use super::catalog::{Catalog, Pattern, pem};
 use super::detector::{Check, Grade, Rule, Start, Tail};
 use super::gap::{Gap, Next};
-use super::names::Name;
+use super::names::{Name, has_anchor};
 use super::placeholder::{DIGEST_LENGTH, Look, PREFIX, Seal, look};
 use super::validate::{aws_secret_holds, proof_holds, url_password_holds, value_holds};
 use super::value_end::{End, bare_end, quoted_end, url_password_end};
@@ -56,10 +55,6 @@ pub struct TextMask {
     sent: usize,
     /// End of the last masked value: nothing before it counts.
     floor: u64,
-    /// State of the search for anchors of key names; `None` at its start.
-    literals: Option<aho_corasick::automaton::StateID>,
-    /// Whether the present name contains an anchor.
-    is_anchored: bool,
     /// Start of the present name.
     name: Option<u64>,
     /// A key name whose value may follow.
@@ -212,7 +207,7 @@ impl TextMask {
         if !is_name(byte) && self.name.is_some() {
             self.end_name(run, byte);
         }
-        if (byte.is_ascii_alphanumeric() || byte == b'-') && self.is_boundary(bytes) {
+        if self.may_begin(run.masker.catalog(), bytes, byte) && self.is_boundary(bytes) {
             let verdict = self.token(run, byte);
             if verdict != Verdict::Pass {
                 return verdict;
@@ -231,15 +226,13 @@ impl TextMask {
     /// Passes the byte; in a word, the rest of the word.
     fn pass(&mut self, catalog: &Catalog, bytes: &[u8], byte: u8) {
         if !is_name(byte) {
-            self.literals = None;
             if byte == b'/' && self.ends_scheme(bytes) {
                 self.arm_url(catalog);
             }
             self.at += 1;
             if self.armed.is_none() {
-                // nothing starts at a space
                 let rest = bytes.get(self.at..).unwrap_or_default();
-                self.at += rest.iter().take_while(|byte| **byte == b' ').count();
+                self.at += rest.iter().take_while(|byte| is_idle(**byte)).count();
             }
             return;
         }
@@ -247,37 +240,35 @@ impl TextMask {
             self.name = Some(self.offset());
         }
         if !is_word(byte) {
-            self.literals = None;
             self.at += 1;
             return;
         }
-        let automaton = catalog.literals();
-        let start = automaton
-            .start_state(aho_corasick::Anchored::No)
-            .unwrap_or_default();
-        let mut state = self.literals.unwrap_or(start);
-        let mut is_anchored = self.is_anchored;
-        let mut length = 0;
+        let rest = bytes.get(self.at..).unwrap_or_default();
+        let length = rest.iter().take_while(|byte| is_word(**byte)).count();
         // a token may start behind an escape: `\nghp_…`, `%20ghp_…`
-        let limit = match self.behind(bytes) {
+        self.at += match self.behind(bytes) {
             Some([b'\\', ..] | [_, b'%', _]) => 1,
-            Some([b'%', ..]) => 2,
-            _ => usize::MAX,
+            Some([b'%', ..]) => length.min(2),
+            _ => length,
         };
-        for &byte in bytes.get(self.at..).unwrap_or_default() {
-            if !is_word(byte) || length == limit {
-                break;
-            }
-            state = automaton.next_state(aho_corasick::Anchored::No, state, byte);
-            is_anchored |= automaton.is_match(state);
-            length += 1;
-        }
-        self.at += length;
-        self.is_anchored = is_anchored;
-        self.literals = Some(state);
     }
 
     // --- tokens -------------------------------------------------------------------------------
+
+    /// Whether a token may begin with the byte at the place and the one behind it.
+    fn may_begin(&self, catalog: &Catalog, bytes: &[u8], byte: u8) -> bool {
+        let Some(&second) = bytes.get(self.at + 1) else {
+            return byte.is_ascii_alphanumeric() || byte == b'-';
+        };
+        let before = self.at.checked_sub(1).and_then(|at| bytes.get(at));
+        byte == b'M'
+            || catalog.tokens(Start::Word).pattern.may_begin(byte, second)
+            || before.is_none_or(|before| is_opening(*before))
+                && catalog
+                    .tokens(Start::Opening)
+                    .pattern
+                    .may_begin(byte, second)
+    }
 
     /// Whether a token may start here.
     fn is_boundary(&self, bytes: &[u8]) -> bool {
@@ -422,8 +413,6 @@ impl TextMask {
         let Some(start) = self.name.take() else {
             return;
         };
-        let is_anchored = std::mem::take(&mut self.is_anchored);
-        self.literals = None;
         let from = start
             .checked_sub(self.base)
             .and_then(|from| usize::try_from(from).ok());
@@ -437,8 +426,8 @@ impl TextMask {
             armed.end_filler(raw, byte);
         }
         let since = self.offset();
-        if !is_anchored {
-            let before = from.map_or("", |from| self.line_before(run.text, from));
+        if !has_anchor(raw.as_bytes()) {
+            let before = || from.map_or("", |from| self.line_before(run.text, from));
             if let Some((detector, gap)) = unnamed(run.masker.catalog(), raw, before, byte) {
                 let grade = Grade::Password;
                 self.armed = Some(Armed {
@@ -769,8 +758,6 @@ impl TextMask {
     fn forget_context(&mut self, catalog: &Catalog, detector: Option<usize>) {
         let since = self.offset();
         self.floor = since;
-        self.literals = None;
-        self.is_anchored = false;
         self.name = None;
         self.pending = None;
         let is_id = detector == Some(catalog.aws_id());
@@ -830,12 +817,18 @@ impl Armed {
 }
 
 /// What announces a password without a name: an option of a command, a port between colons.
-fn unnamed(catalog: &Catalog, raw: &str, before: &str, byte: u8) -> Option<(usize, Gap)> {
+/// `before` gives the line before the name.
+fn unnamed<'a>(
+    catalog: &Catalog,
+    raw: &str,
+    before: impl Fn() -> &'a str,
+    byte: u8,
+) -> Option<(usize, Gap)> {
     match raw {
         "-p" if byte == b' '
             && ["login", "sshpass"]
                 .iter()
-                .any(|word| before.contains(word)) =>
+                .any(|word| before().contains(word)) =>
         {
             Some((
                 catalog.command(),
@@ -845,13 +838,13 @@ fn unnamed(catalog: &Catalog, raw: &str, before: &str, byte: u8) -> Option<(usiz
                 },
             ))
         }
-        "-u" | "--user" if byte == b' ' && before.contains("curl") => {
+        "-u" | "--user" if byte == b' ' && before().contains("curl") => {
             Some((catalog.command(), Gap::Account))
         }
         _ if byte == b':'
             && matches!(raw.len(), 4 | 5)
-            && ends_in_host(before)
-            && raw.bytes().all(|digit| digit.is_ascii_digit()) =>
+            && raw.bytes().all(|digit| digit.is_ascii_digit())
+            && ends_in_host(before()) =>
         {
             Some((catalog.fields(), Gap::Fields { colons: 3 }))
         }
