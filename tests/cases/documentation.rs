@@ -5,12 +5,13 @@ use std::{fs, path::PathBuf, process::Command};
 use e2e::{sink::repository, world::World};
 
 /// Pages for people, from the repository's root.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/operator.md",
     "docs/configuration.md",
     "docs/auditor.md",
+    "docs/clients.md",
     "docs/approver.md",
     "docs/sink.md",
 ];
@@ -63,6 +64,14 @@ fn every_configuration_is_accepted() {
         let gate = gate.unwrap();
         let said = String::from_utf8_lossy(&gate.stdout).into_owned();
         assert!(gate.status.success(), "{}: {said}", example.page);
+    }
+}
+
+#[test]
+fn every_setting_is_json() {
+    for example in examples("json") {
+        let value = serde_json::from_str::<serde_json::Value>(&example.text);
+        assert!(value.is_ok(), "{}: {value:?}", example.page);
     }
 }
 

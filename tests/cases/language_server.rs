@@ -16,6 +16,9 @@ use crate::matrix::{self, MASKED, MODELS, PLACEHOLDER, REFUSED, start};
 
 const MODEL: &str = "gpt-4.1";
 
+/// Its heading in the documentation.
+const CLIENT: &str = "Language server";
+
 /// An invented secret that the person has in an open file or types.
 const SECRET: &str = concat!("ghp_", "bQ7xW2mNz4KpL9vR3tY6uH1sJ8dF5gA0cE2i");
 
@@ -195,23 +198,32 @@ async fn a_question_is_refused(world: &World, server: &LanguageServer, model: &s
     world.upstream().forget();
     let question = format!("What is {REFUSED} for?");
     let turn = server.chat(&question, model).await.unwrap();
-    let shown = json!(turn.errors).to_string() + &turn.reply;
-    for part in ["no_cloud_keys", "(Copilot Gate, decision gd_", "400"] {
-        assert!(shown.contains(part), "{model}: {turn:?}");
-    }
+    let shown = turn.errors[0]["message"].as_str().unwrap().to_owned();
+    matrix::assert_documented(CLIENT, "A refusal", &shown);
     assert_eq!(world.upstream().requests_to(path).len(), 0, "{model}");
 }
 
 #[test]
-fn an_expired_token_is_told_to_the_person() {
-    inside("an_expired_token_is_told_to_the_person", async || {
-        let world = start(World::builder()).await;
-        let token = world.issuer().token("ana").expires_in(-7200).sign();
-        let server = open_editor(&world, &token).await;
-        let status = server.status().await.unwrap();
-        assert_ne!(status["status"], "OK", "{status}");
-        assert_eq!(world.upstream().arrivals(), 0);
-    });
+fn a_person_is_told_of_an_expired_token_and_of_no_role() {
+    inside(
+        "a_person_is_told_of_an_expired_token_and_of_no_role",
+        async || {
+            let world = start(World::builder()).await;
+            let token = world.issuer().token("ana").expires_in(-7200).sign();
+            let server = open_editor(&world, &token).await;
+            let status = server.status().await.unwrap();
+            assert_eq!(status["status"], "NotSignedIn", "{status}");
+            matrix::assert_documented(CLIENT, "Your token has expired", &server.shown().concat());
+            drop(server);
+
+            let token = world.issuer().token("ana").groups(&["none"]).sign();
+            let server = open_editor(&world, &token).await;
+            let status = server.status().await.unwrap();
+            assert_eq!(status["status"], "NotAuthorized", "{status}");
+            matrix::assert_documented(CLIENT, "You have no role", &server.shown().concat());
+            assert_eq!(world.upstream().arrivals(), 0);
+        },
+    );
 }
 
 #[test]

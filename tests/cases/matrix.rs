@@ -1,10 +1,11 @@
 //! What the cases of real clients have in common: a policy with every outcome in it, and a secret
 //! for each.
 
-use std::future::Future;
+use std::{fs, future::Future};
 
 use e2e::{
     namespace,
+    sink::repository,
     upstream::{Seen, Upstream},
     world::{Builder, CREDENTIAL, Ports, World},
 };
@@ -23,8 +24,12 @@ pub(crate) const REFUSED: &str = concat!("AKIA", "Q3X7M2N9K5T8W4ZB");
 /// What stands in its place where it is masked.
 pub(crate) const PLACEHOLDER: &str = "MASKED_ANTHROPIC_";
 
-/// A model for each chat API that the gateway inspects so far.
-pub(crate) const MODELS: [(&str, &str); 1] = [("gpt-4.1", "/chat/completions")];
+/// A model for each chat API.
+pub(crate) const MODELS: [(&str, &str); 3] = [
+    ("gpt-4.1", "/chat/completions"),
+    ("gpt-5.4", "/responses"),
+    ("claude-sonnet-4.6", "/v1/messages"),
+];
 
 /// Rules with every outcome.
 pub(crate) fn policy() -> Value {
@@ -69,4 +74,36 @@ pub(crate) fn assert_clean(upstream: &Upstream) {
 /// Fails if a request went upstream with another credential than the gateway's.
 pub(crate) fn assert_credential(seen: &Seen) {
     assert_eq!(seen.header("authorization"), format!("Bearer {CREDENTIAL}"));
+}
+
+/// Fails unless `shown` contains what `docs/clients.md` says that this client shows in this
+/// situation: the text block under the heading, below the line that begins so.
+pub(crate) fn assert_documented(client: &str, situation: &str, shown: &str) {
+    let page = fs::read_to_string(repository().join("docs/clients.md")).unwrap();
+    let documented = page
+        .split_once(&format!("\n## {client}\n"))
+        .and_then(|(_, rest)| rest.split("\n## ").next())
+        .and_then(|section| section.split_once(&format!("\n{situation}")))
+        .and_then(|(_, rest)| rest.split_once("```text\n"))
+        .and_then(|(_, rest)| rest.split_once("\n```"));
+    let (documented, _) = documented.unwrap_or_else(|| panic!("{client}: {situation}"));
+    let (documented, shown) = (without_space(documented), without_space(&nameless(shown)));
+    assert!(
+        shown.contains(&documented),
+        "{client}, {situation}: {shown}\nis not {documented}"
+    );
+}
+
+/// Decisions without their ids.
+fn nameless(text: &str) -> String {
+    let mut parts = text.split("gd_");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + "gd_…" + part.trim_start_matches(|c: char| c.is_ascii_alphanumeric())
+    })
+}
+
+/// Terminals break lines as they like.
+pub(crate) fn without_space(text: &str) -> String {
+    text.split_whitespace().collect()
 }

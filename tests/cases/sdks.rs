@@ -4,12 +4,14 @@
 use e2e::{
     sdk::{Given, Sdk},
     upstream::{Answer, Choice, Cut, ToolCall, signature, words},
-    world::{CREDENTIAL, World},
+    world::World,
 };
 use serde_json::{Value, json};
 
-/// An invented token of GitHub's form.
-const SECRET: &str = concat!("ghp_", "Zq3vN8rT1kL5wXy7BcD9fGhJ2mPs4Ua6Ve0R");
+use crate::matrix::{self, MASKED, PLACEHOLDER, REFUSED};
+
+/// Its heading in the documentation.
+const CLIENT: &str = "SDKs";
 
 /// The APIs and a model for each.
 const APIS: [(&str, &str, &str); 3] = [
@@ -18,38 +20,48 @@ const APIS: [(&str, &str, &str); 3] = [
     ("messages", "claude-sonnet-4.6", "/v1/messages"),
 ];
 
-/// Those that the gateway inspects so far.
-const INSPECTED: [(&str, &str, &str); 1] = [APIS[0]];
+/// One way to ask.
+#[derive(Debug)]
+struct Case {
+    api: &'static str,
+    model: &'static str,
+    path: &'static str,
+    stream: bool,
+}
 
 #[tokio::test]
 async fn they_understand_the_fake_github() {
-    // the fake itself: if this fails, the cases below say nothing about the filter
+    // the fake itself: if this fails, the case below says nothing about the filter
     let world = World::builder().bare().start().await.unwrap();
     let mut sdk = open(&world, "no JWT needed");
     for (api, model, path) in APIS {
         for stream in [true, false] {
-            let case = format!("{api}, stream {stream}");
+            let case = Case {
+                api,
+                model,
+                path,
+                stream,
+            };
             world.upstream().script(Answer::choices([Choice {
                 reasoning: vec!["because ".to_owned(), "so".to_owned()],
                 ..Choice::text(words("naïve “text” 😀\n"))
             }]));
-            let job = json!({"api": api, "model": model, "text": "Why?", "stream": stream});
-            let given = sdk.ask(&job).await.unwrap();
-            assert_eq!(given.text, "naïve “text” 😀\n", "{case}: {given:?}");
+            let given = ask(&mut sdk, &case, "Why?").await;
+            assert_eq!(given.text, "naïve “text” 😀\n", "{case:?}: {given:?}");
             if stream {
-                assert_eq!(given.deltas, given.text, "{case}");
+                assert_eq!(given.deltas, given.text, "{case:?}");
             }
             if api != "chat" {
-                assert_eq!(given.reasoning, "because so", "{case}");
-                assert_eq!(given.proof, signature("because so"), "{case}");
+                assert_eq!(given.reasoning, "because so", "{case:?}");
+                assert_eq!(given.proof, signature("because so"), "{case:?}");
             }
             let answer = Answer::agent("look", r#"{"path":"a.py"}"#, "It is empty.");
             world.upstream().script(answer);
-            let given = look(&mut sdk, api, model, stream, "nothing").await;
-            assert_eq!(given.text, "It is empty.", "{case}: {given:?}");
-            assert_eq!(given.calls.len(), 1, "{case}: {given:?}");
+            let given = look(&mut sdk, &case, "nothing").await;
+            assert_eq!(given.text, "It is empty.", "{case:?}: {given:?}");
+            assert_eq!(given.calls.len(), 1, "{case:?}: {given:?}");
             let asked = world.upstream().requests_to(path).pop().unwrap();
-            assert!(asked.contains("nothing"), "{case}");
+            assert!(asked.contains("nothing"), "{case:?}");
         }
     }
     let job = json!({"api": "embeddings", "model": "text-embedding-3-small", "text": "x"});
@@ -58,126 +70,121 @@ async fn they_understand_the_fake_github() {
 }
 
 #[tokio::test]
-async fn a_program_gets_its_answer_and_the_secret_stays() {
-    let world = World::start().await;
+async fn programs_get_masked_answers_and_readable_refusals() {
+    let builder = World::builder().configure(matrix::policy());
+    let world = builder.start().await.unwrap();
     let mut sdk = open(&world, &world.issuer().token("ana").sign());
-    for (api, model, path) in INSPECTED {
+    for (api, model, path) in APIS {
         for stream in [true, false] {
-            let case = format!("{api}, stream {stream}");
-            world.upstream().forget();
-            world.upstream().script(Answer::text("Rotate it.\n"));
-            let text = format!("What is {SECRET} for?");
-            let job = json!({"api": api, "model": model, "text": text, "stream": stream});
-            let given = sdk.ask(&job).await.unwrap();
-            assert_eq!(given.text, "Rotate it.\n", "{case}: {given:?}");
-            let asked = world.upstream().requests_to(path).pop().unwrap();
-            assert!(asked.last_words().starts_with("What is MASKED_GITHUB_PAT_"));
-            assert_eq!(
-                asked.header("authorization"),
-                format!("Bearer {CREDENTIAL}")
-            );
-
-            let answer = Answer::agent("look", r#"{"path":".env"}"#, "There is a key in it.");
-            world.upstream().script(answer.cut(Cut::Every(7)));
-            let given = look(&mut sdk, api, model, stream, &format!("KEY={SECRET}\n")).await;
-            assert_eq!(given.text, "There is a key in it.", "{case}: {given:?}");
-            let asked = world.upstream().requests_to(path).pop().unwrap();
-            assert!(asked.contains("KEY=MASKED_GITHUB_PAT_"), "{case}");
-            assert!(!world.upstream().saw(SECRET), "{case}");
-            assert!(
-                !world.upstream().saw("eyJ"),
-                "{case}: a token went upstream"
-            );
+            let case = Case {
+                api,
+                model,
+                path,
+                stream,
+            };
+            a_program_sends_a_secret(&world, &mut sdk, &case).await;
+            an_agent_reads_a_secret(&world, &mut sdk, &case).await;
+            the_model_writes_a_secret(&world, &mut sdk, &case).await;
+            a_question_is_refused(&world, &mut sdk, &case).await;
         }
     }
-}
-
-#[tokio::test]
-async fn a_secret_that_the_model_writes_is_masked_for_a_program() {
-    let world = World::start().await;
-    let mut sdk = open(&world, &world.issuer().token("ana").sign());
-    let (head, tail) = SECRET.split_at(11);
-    let arguments = json!({"path": format!("/tmp/{SECRET}")}).to_string();
-    for (api, model, _) in INSPECTED {
-        for (stream, cut) in [
-            (true, Cut::Events),
-            (true, Cut::Every(3)),
-            (false, Cut::Whole),
-        ] {
-            let case = format!("{api}, stream {stream}, {cut:?}");
-            let answer = Answer::choices([Choice {
-                tools: vec![ToolCall::new("look", &arguments, 5)],
-                ..Choice::text(["Use ", head, tail, " for that."])
-            }]);
-            world.upstream().script(answer.cut(cut));
-            let given = look(&mut sdk, api, model, stream, "nothing").await;
-            assert!(given.error.is_null(), "{case}: {given:?}");
-            assert!(
-                given.text.starts_with("Use MASKED_GITHUB_PAT_"),
-                "{case}: {given:?}"
-            );
-            assert!(given.text.contains(" for that."), "{case}: {given:?}");
-            assert!(!format!("{given:?}").contains(SECRET), "{case}: {given:?}");
-            if stream {
-                assert_eq!(
-                    given.deltas, given.text,
-                    "{case}: what was streamed is what is kept"
-                );
-            }
-            let (name, arguments) = &given.calls[0];
-            let arguments: Value = serde_json::from_str(arguments).unwrap();
-            assert_eq!(name, "look", "{case}");
-            assert!(
-                arguments["path"]
-                    .as_str()
-                    .unwrap()
-                    .starts_with("/tmp/MASKED_GITHUB_PAT_"),
-                "{case}: {arguments}"
-            );
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_refusal_is_raised_once_and_says_why() {
-    let rules = json!({"rules": [
-        {"name": "no_tokens", "when": {"findings": {"at_least": 1}}, "then": "deny"},
-    ]});
-    let world = World::builder().configure(rules).start().await.unwrap();
-    let mut sdk = open(&world, &world.issuer().token("ana").sign());
-    for (api, model, path) in INSPECTED {
-        for stream in [true, false] {
-            let case = format!("{api}, stream {stream}");
-            let text = format!("What is {SECRET} for?");
-            let job = json!({"api": api, "model": model, "text": text, "stream": stream});
-            let given = sdk.ask(&job).await.unwrap();
-            assert_eq!(given.error["class"], "BadRequestError", "{case}: {given:?}");
-            assert_eq!(given.error["status"], 400, "{case}");
-            if api != "messages" {
-                assert_eq!(given.error["code"], "gateway_policy", "{case}");
-            }
-            let message = given.error["message"].as_str().unwrap();
-            assert!(
-                message.contains("no_tokens") && message.contains("gd_"),
-                "{case}: {message}"
-            );
-            assert!(
-                given.error["shown"].as_str().unwrap().contains(message),
-                "{case}"
-            );
-            assert_eq!(given.requests, 1, "{case}: it was tried again");
-            assert_eq!(world.upstream().requests_to(path).len(), 0, "{case}");
-        }
-    }
-    let mut stranger = open(
-        &world,
-        &world.issuer().token("ana").expires_in(-7200).sign(),
-    );
-    let job = json!({"api": "chat", "model": "gpt-4.1", "text": "Hello?", "stream": true});
-    let given = stranger.ask(&job).await.unwrap();
+    let token = world.issuer().token("ana").expires_in(-7200).sign();
+    let case = Case {
+        api: "chat",
+        model: "gpt-4.1",
+        path: "",
+        stream: true,
+    };
+    let given = ask(&mut open(&world, &token), &case, "Hello?").await;
     assert_eq!(given.error["class"], "AuthenticationError", "{given:?}");
     assert_eq!(given.error["code"], "gateway_identity", "{given:?}");
     assert_eq!(given.requests, 1, "it was tried again");
+    let shown = given.error["shown"].as_str().unwrap();
+    matrix::assert_documented(CLIENT, "Your token has expired", shown);
+}
+
+async fn a_program_sends_a_secret(world: &World, sdk: &mut Sdk, case: &Case) {
+    world.upstream().forget();
+    world.upstream().script(Answer::text("Rotate it.\n"));
+    let given = ask(sdk, case, &format!("What is {MASKED} for?")).await;
+    assert_eq!(given.text, "Rotate it.\n", "{case:?}: {given:?}");
+    let asked = world.upstream().requests_to(case.path).pop().unwrap();
+    let words = asked.last_words();
+    assert!(
+        words.starts_with(&format!("What is {PLACEHOLDER}")),
+        "{case:?}: {words}"
+    );
+    assert!(words.ends_with(" for?"), "{case:?}: {words}");
+    matrix::assert_credential(&asked);
+    matrix::assert_clean(world.upstream());
+}
+
+async fn an_agent_reads_a_secret(world: &World, sdk: &mut Sdk, case: &Case) {
+    let answer = Answer::agent("look", r#"{"path":".env"}"#, "There is a key in it.");
+    world.upstream().script(answer.cut(Cut::Every(7)));
+    let given = look(sdk, case, &format!("KEY={MASKED}\n")).await;
+    assert_eq!(given.text, "There is a key in it.", "{case:?}: {given:?}");
+    assert_eq!(given.requests, 2, "{case:?}");
+    let asked = world.upstream().requests_to(case.path).pop().unwrap();
+    assert!(asked.contains(&format!("KEY={PLACEHOLDER}")), "{case:?}");
+    matrix::assert_clean(world.upstream());
+}
+
+async fn the_model_writes_a_secret(world: &World, sdk: &mut Sdk, case: &Case) {
+    let (head, tail) = MASKED.split_at(11);
+    let arguments = json!({"path": format!("/tmp/{MASKED}")}).to_string();
+    let answer = Answer::choices([Choice {
+        tools: vec![ToolCall::new("look", &arguments, 5)],
+        ..Choice::text(["Use ", head, tail, " for that."])
+    }]);
+    for cut in [Cut::Events, Cut::Every(3)] {
+        world.upstream().script(answer.clone().cut(cut.clone()));
+        let given = look(sdk, case, "nothing").await;
+        assert!(given.error.is_null(), "{case:?}: {given:?}");
+        let shown = format!("Use {PLACEHOLDER}");
+        assert!(
+            given.text.starts_with(&shown),
+            "{case:?}, {cut:?}: {given:?}"
+        );
+        assert!(given.text.ends_with(" for that."), "{case:?}: {given:?}");
+        assert!(
+            !format!("{given:?}").contains(MASKED),
+            "{case:?}: {given:?}"
+        );
+        if case.stream {
+            assert_eq!(
+                given.deltas, given.text,
+                "{case:?}: what was streamed is kept"
+            );
+        }
+        let (name, arguments) = &given.calls[0];
+        assert_eq!(name, "look", "{case:?}");
+        let arguments: Value = serde_json::from_str(arguments).unwrap();
+        let path = arguments["path"].as_str().unwrap();
+        assert!(
+            path.starts_with(&format!("/tmp/{PLACEHOLDER}")),
+            "{case:?}: {path}"
+        );
+    }
+}
+
+async fn a_question_is_refused(world: &World, sdk: &mut Sdk, case: &Case) {
+    world.upstream().forget();
+    let given = ask(sdk, case, &format!("What is {REFUSED} for?")).await;
+    assert_eq!(
+        given.error["class"], "BadRequestError",
+        "{case:?}: {given:?}"
+    );
+    assert_eq!(given.error["status"], 400, "{case:?}");
+    assert_eq!(given.error["code"], "gateway_policy", "{case:?}");
+    assert_eq!(given.requests, 1, "{case:?}: it was tried again");
+    // the one SDK shows the message, the other the body with the message in it
+    let shown = given.error["shown"].as_str().unwrap();
+    let message = given.error["message"].as_str().unwrap();
+    assert!(shown.contains(message), "{case:?}: {shown}");
+    let message = format!("Error code: 400 - {message}");
+    matrix::assert_documented(CLIENT, "A refusal", &message);
+    assert_eq!(world.upstream().requests_to(case.path).len(), 0, "{case:?}");
 }
 
 fn open(world: &World, token: &str) -> Sdk {
@@ -186,10 +193,16 @@ fn open(world: &World, token: &str) -> Sdk {
     Sdk::start(&url, token, authority, world.folder()).unwrap()
 }
 
+async fn ask(sdk: &mut Sdk, case: &Case, text: &str) -> Given {
+    let (api, model, stream) = (case.api, case.model, case.stream);
+    let job = json!({"api": api, "model": model, "text": text, "stream": stream});
+    sdk.ask(&job).await.unwrap()
+}
+
 /// Asks with a tool on offer that gives `result`.
-async fn look(sdk: &mut Sdk, api: &str, model: &str, stream: bool, result: &str) -> Given {
-    let job = json!({
-        "api": api, "model": model, "text": "What is in it?", "stream": stream, "result": result,
-    });
+async fn look(sdk: &mut Sdk, case: &Case, result: &str) -> Given {
+    let (api, model, stream) = (case.api, case.model, case.stream);
+    let text = "What is in it?";
+    let job = json!({"api": api, "model": model, "text": text, "stream": stream, "result": result});
     sdk.ask(&job).await.unwrap()
 }

@@ -141,7 +141,7 @@ for line in sys.stdin:
     try:
         APIS[job["api"]](job, got)
     except (openai.APIError, anthropic.APIError) as error:
-        body = error.body if isinstance(error.body, dict) else {}
+        body = error.body if isinstance(error.body, dict) else {}  # whole, or its `error`
         body = body.get("error", body)
         got["error"] = {
             "class": type(error).__name__,
