@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::{
     approval::{Asker, Asking, Next, Outcome, Question},
     config::Action,
+    endpoint::Endpoint,
     policy,
     provider::{self, ContentItem, DueCalls, Placed, ResponseMask},
     reply::{LocalReply, Situation},
@@ -92,6 +93,12 @@ impl Exchange {
                 self.reply(Situation::Denied, reason, &told.text(REQUEST))
             }
             Outcome::Unavailable(reason) => self.unavailable(reason, DESK_TEXT),
+            Outcome::Pending(told) if self.endpoint == Endpoint::Embeddings => {
+                // There is no text in such an answer.
+                let step = self.reply(Situation::Denied, "approval", &told.text(REQUEST));
+                self.draft.decided("pending", "approval");
+                step
+            }
             Outcome::Pending(told) => {
                 let Some(api) = self.api() else {
                     return self.unavailable("state", "The gateway lost track of the request.");

@@ -19,6 +19,9 @@ use super::{Edits, Exchange, Phase, ResponseSource, Step, forward_body};
 /// Largest response that is held to be masked whole, in bytes; a stream has no such bound.
 pub const MAX_HELD_RESPONSE_BYTES: usize = 16 << 20;
 
+/// Headers of an answer that do not reach the caller.
+const DROPPED: [&str; 5] = ["content-length", "location", "link", "set-cookie", "etag"];
+
 /// Said in place of an answer with a secret in text that must not be changed.
 const SIGNED_TEXT: &str = "The model's signed thinking holds a secret, and a rule refuses that.";
 
