@@ -9,7 +9,7 @@ use e2e::{
     upstream::{Seen, Upstream},
     world::{Builder, CREDENTIAL, Ports, World},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// An invented secret that is masked. (The Copilot CLI hides tokens of GitHub's form itself.)
 pub(crate) const MASKED: &str = concat!(

@@ -25,9 +25,6 @@ const DROPPED: [&str; 5] = ["content-length", "location", "link", "set-cookie", 
 /// Said in place of an answer with a secret in text that must not be changed.
 const SIGNED_TEXT: &str = "The model's signed thinking holds a secret, and a rule refuses that.";
 
-/// Headers of an answer that do not reach the caller.
-const DROPPED: [&str; 5] = ["content-length", "location", "link", "set-cookie", "etag"];
-
 impl Exchange {
     /// Takes the response's headers; `end` says that no body follows.
     pub fn response_headers(
