@@ -257,36 +257,44 @@ pub(crate) fn set_property(name: &str, value: &[u8]) -> Result<(), HostError> {
 }
 
 /// Makes an HTTP call; the answer comes to the context that is active now.
-pub(crate) fn call(callout: &Callout, timeout: Duration) -> Result<u32, Status> {
-    proxy_wasm::hostcalls::dispatch_http_call(
-        &callout.cluster,
-        vec![
-            (":method", "GET"),
-            (":path", &callout.path),
-            (":authority", &callout.host),
-            ("accept", "application/json"),
-        ],
-        None,
-        Vec::new(),
-        timeout,
-    )
+pub(crate) fn call(callout: &Callout) -> Result<u32, Status> {
+    let mut headers = vec![
+        (":method", callout.method),
+        (":path", callout.path.as_str()),
+        (":authority", callout.host.as_str()),
+    ];
+    let more = callout.headers.iter();
+    headers.extend(more.map(|(name, value)| (name.as_str(), value.as_str())));
+    let body = (!callout.body.is_empty()).then_some(callout.body.as_slice());
+    let (cluster, timeout) = (&callout.cluster, callout.timeout);
+    proxy_wasm::hostcalls::dispatch_http_call(cluster, headers, body, Vec::new(), timeout)
 }
 
 /// Defines a counter, or finds the one of this name.
 pub(crate) fn counter(name: &str) -> Result<Counter, HostError> {
+    metric(COUNTER, name)
+}
+
+/// Defines a gauge, or finds the one of this name: a counter that may also count down.
+pub(crate) fn gauge(name: &str) -> Result<Counter, HostError> {
+    metric(GAUGE, name)
+}
+
+fn metric(kind: u32, name: &str) -> Result<Counter, HostError> {
     let mut id = 0;
     // SAFETY: the text outlives the call, the host writes one u32.
-    let status = unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) };
+    let status = unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &raw mut id) };
     result(status).map(|()| Counter(id))
 }
 
-/// Adds to a counter.
+/// Adds to a counter or gauge.
 pub(crate) fn increment(counter: Counter, by: i64) -> Result<(), HostError> {
     // SAFETY: passes numbers.
     result(unsafe { proxy_increment_metric(counter.0, by) })
 }
 
 const COUNTER: u32 = 0;
+const GAUGE: u32 = 1;
 const CALLOUT_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const CALLOUT_HEADERS: u32 = 6;

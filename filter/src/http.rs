@@ -22,7 +22,7 @@ use proxy_wasm::{
 use crate::{
     host::{self, Direction, HostError},
     metrics::Metrics,
-    root::{CALL_TIMEOUT, answer},
+    root::answer,
 };
 
 /// Envoy's response flags of a caller that went away: the connection ended (DC), or the stream was
@@ -38,6 +38,10 @@ pub(crate) struct Http {
     state: State,
     /// Size of the request's body, once it is whole.
     request_whole: Option<usize>,
+    /// A call is out, and what came of the response waits for its answer.
+    response_waits: bool,
+    /// The exchange is counted as one that waits for people.
+    held: bool,
 }
 
 /// Who has the request.
@@ -63,6 +67,8 @@ impl Http {
             exchange: Some(Exchange::new(random, host::now())),
             state: State::Collecting,
             request_whole: None,
+            response_waits: false,
+            held: false,
         }
     }
 
@@ -75,7 +81,8 @@ impl Http {
             }
             Step::Call(callout) => {
                 self.state = State::Waiting;
-                if host::call(&callout, CALL_TIMEOUT).is_err() {
+                self.count_held();
+                if host::call(&callout).is_err() {
                     return self.call_answered(None);
                 }
                 Action::Pause
@@ -100,6 +107,7 @@ impl Http {
         let mut worker = self.worker.borrow_mut();
         let step = exchange.callout_reply(&mut worker, answer, host::now());
         drop(worker);
+        self.count_held();
         let action = self.request_step(step);
         if self.state == State::Collecting
             && let Some(size) = self.request_whole
@@ -115,7 +123,10 @@ impl Http {
             return Action::Pause;
         };
         let step = match host::body(Direction::Request, size) {
-            Ok(body) => exchange.request_body(&mut self.worker.borrow_mut(), &body),
+            Ok(body) => {
+                let mut worker = self.worker.borrow_mut();
+                exchange.request_body(&mut worker, &body, host::now())
+            }
             Err(error) => {
                 self.host_failed("read request", error);
                 return self.fail();
@@ -149,9 +160,21 @@ impl Http {
     /// `given` says whether the host has shown any bytes.
     fn response_step(&mut self, step: Step, given: bool) -> Action {
         match step {
-            Step::Buffer | Step::Call(_) => Action::Pause,
+            Step::Buffer => Action::Pause,
+            Step::Call(callout) => {
+                // What was shown is in the exchange now, and only there.
+                if given && host::replace_body(Direction::Response, &[]).is_err() {
+                    return self.fail();
+                }
+                self.response_waits = true;
+                self.count_held();
+                if host::call(&callout).is_err() {
+                    return self.response_answered(None);
+                }
+                Action::Pause
+            }
             Step::Hold(edits) => {
-                if self.apply(Direction::Response, &edits, true) {
+                if self.apply(Direction::Response, &edits, given) {
                     Action::Pause
                 } else {
                     self.fail()
@@ -165,6 +188,28 @@ impl Http {
                 }
             }
             Step::Reply(reply) => self.reply(&reply),
+        }
+    }
+
+    /// Takes the answer to a callout for which a response waits.
+    fn response_answered(&mut self, answer: Option<(u16, &[u8])>) -> Action {
+        self.response_waits = false;
+        let Some(exchange) = &mut self.exchange else {
+            return Action::Pause;
+        };
+        let mut worker = self.worker.borrow_mut();
+        let step = exchange.callout_reply(&mut worker, answer, host::now());
+        drop(worker);
+        self.count_held();
+        self.response_step(step, false)
+    }
+
+    /// Keeps the gauge of exchanges that wait for people.
+    fn count_held(&mut self) {
+        let held = self.exchange.as_ref().is_some_and(Exchange::waits);
+        if held != self.held {
+            self.held = held;
+            self.metrics.held(held);
         }
     }
 
@@ -190,7 +235,10 @@ impl Http {
                 return self.fail();
             }
         };
-        let mut step = exchange.response_body(&mut self.worker.borrow_mut(), &body, end);
+        let mut worker = self.worker.borrow_mut();
+        let mut step = exchange.response_body(&mut worker, &body, end, host::now());
+        drop(worker);
+        self.count_held();
         if let Step::Forward(edits) = &mut step
             && edits.body.as_ref() == Some(&body)
         {
@@ -247,14 +295,17 @@ impl Http {
 
 impl Context for Http {
     fn on_http_call_response(&mut self, _: u32, headers: usize, body_size: usize, _: usize) {
-        if self.state != State::Waiting {
-            return;
-        }
         let answer = answer(headers, body_size);
         let answer = answer.as_ref().map(|(status, body)| (*status, &**body));
-        let action = self.call_answered(answer);
+        let (action, direction) = if self.state == State::Waiting {
+            (self.call_answered(answer), Direction::Request)
+        } else if self.response_waits {
+            (self.response_answered(answer), Direction::Response)
+        } else {
+            return;
+        };
         if action == Action::Continue
-            && let Err(error) = host::resume(Direction::Request)
+            && let Err(error) = host::resume(direction)
         {
             self.host_failed("resume", error);
         }
@@ -339,6 +390,7 @@ impl HttpContext for Http {
         let Some(exchange) = self.exchange.take() else {
             return;
         };
+        self.count_held();
         let number = |path: &[&str]| -> u64 {
             let bytes = host::property(path).unwrap_or_default();
             bytes.try_into().map_or(0, u64::from_le_bytes)

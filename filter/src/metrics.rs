@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::HashMap};
 
 use contract::Envelope;
 
-use crate::host::{self, Counter};
+use crate::host::{self, Counter, HostError};
 
 /// Counters by name, defined when they are first used.
 #[derive(Debug, Default)]
@@ -24,10 +24,21 @@ impl Metrics {
             1,
         );
         self.add("gate_findings_total".into(), envelope.findings_count());
+        if let Some(state) = &envelope.approval_state {
+            self.add(format!("gate_approvals_total.state={state}"), 1);
+            self.add("gate_held_ms_total".into(), envelope.held_ms());
+            let failed = decision == "unavailable";
+            self.add("gate_desk_failures_total".into(), failed.into());
+        }
         self.add(
             "gate_unscanned_bytes_total".into(),
             envelope.unscanned_bytes(),
         );
+    }
+
+    /// An exchange waits for people from now on, or does not any more.
+    pub(crate) fn held(&self, held: bool) {
+        self.change("gate_held".into(), if held { 1 } else { -1 }, host::gauge);
     }
 
     /// A record could not be handed to Envoy.
@@ -47,9 +58,13 @@ impl Metrics {
     }
 
     fn add(&self, name: String, by: i64) {
+        self.change(name, by, host::counter);
+    }
+
+    fn change(&self, name: String, by: i64, define: fn(&str) -> Result<Counter, HostError>) {
         let mut counters = self.counters.borrow_mut();
         let known = counters.get(&name).copied();
-        let Some(counter) = known.or_else(|| host::counter(&name).ok()) else {
+        let Some(counter) = known.or_else(|| define(&name).ok()) else {
             return;
         };
         if known.is_none() {

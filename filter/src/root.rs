@@ -20,9 +20,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// First tick after the start, so that key sets are there before callers are.
 const FIRST_TICK: Duration = Duration::from_millis(20);
 
-/// How long an issuer may take for its key set.
-pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The plugin of one worker.
 #[derive(Default)]
 pub(crate) struct Root {
@@ -65,7 +62,7 @@ impl Root {
         let mut worker = worker.borrow_mut();
         let now = host::now();
         for (issuer, callout) in worker.key_sets_due(now) {
-            if let Ok(token) = host::call(&callout, CALL_TIMEOUT) {
+            if let Ok(token) = host::call(&callout) {
                 self.calls.insert(token, issuer);
             } else {
                 warn!("cannot call cluster {} for its key set", callout.cluster);

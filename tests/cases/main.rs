@@ -8,6 +8,7 @@
 )]
 
 mod apis;
+mod approvals;
 mod audit;
 mod bench;
 mod configuration;

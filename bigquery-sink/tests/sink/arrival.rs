@@ -454,6 +454,11 @@ fn full_envelope() -> Envelope {
         finish_reason: text("stop"),
         scanned_bytes: Some(975),
         tool_calls: text("[\"bash\"]"),
+        approval_id: text("AP-ABCDEFGHIJ"),
+        approval_state: text("granted"),
+        approval_covers: text("content"),
+        cause_sha256: Some(vec![3; 32]),
+        held_ms: Some(1_500),
         ..Envelope::default()
     }
 }

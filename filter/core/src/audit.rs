@@ -7,6 +7,7 @@ use data_encoding::{Encoding, Specification};
 use serde_json::{Value, json};
 
 use crate::{
+    approval::Trail,
     config::Action,
     endpoint::Endpoint,
     exchange::ResponseSource,
@@ -165,16 +166,35 @@ impl Draft {
             Action::AskApproval => "ask_approval",
             Action::Deny => "deny",
         };
-        self.masked |= action == "mask" && masked.body.is_some();
+        let masks = matches!(verdict.action, Action::Mask | Action::AskApproval);
+        self.masked |= masks && masked.findings_count > 0 && masked.body.is_some();
         self.add_findings(&masked.findings, masked.findings_count, "request", action);
         for entry in &masked.unscanned {
             self.unscanned("request", entry.reason.name(), whole(entry.bytes));
         }
         self.scanned(masked.scanned_bytes);
-        self.envelope.rule.clone_from(&verdict.rule);
+        self.rule(verdict);
         if !verdict.shadowed.is_empty() {
             self.envelope.shadowed = Some(verdict.shadowed.join(","));
         }
+    }
+
+    /// The rule that decided, if one did.
+    pub(crate) fn rule(&mut self, verdict: &Verdict) {
+        if verdict.rule.is_some() {
+            self.envelope.rule.clone_from(&verdict.rule);
+        }
+    }
+
+    /// What became of asking people.
+    pub(crate) fn approval(&mut self, trail: &Trail) {
+        let envelope = &mut self.envelope;
+        envelope.approval_id.clone_from(&trail.id);
+        envelope.approval_state = Some(trail.state.to_owned());
+        envelope.approval_covers = Some(trail.covers.to_owned());
+        envelope.cause_sha256 = trail.cause.map(|digest| digest.0.to_vec());
+        let held = envelope.held_ms.unwrap_or(0);
+        envelope.held_ms = Some(held + millis(trail.held));
     }
 
     /// Keeps the masked body, cut at `most` bytes.
@@ -258,6 +278,11 @@ impl Draft {
 
     pub(crate) fn complete(&mut self) {
         self.progress = Progress::Complete;
+    }
+
+    /// The answer did not get to the caller, though it came to its end.
+    pub(crate) fn incomplete(&mut self) {
+        self.progress = self.progress.min(Progress::Forwarded);
     }
 
     /// The request was let go to the upstream.

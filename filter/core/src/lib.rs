@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 mod answers;
+mod approval;
 pub mod audit;
 pub mod config;
 mod credential;

@@ -97,7 +97,6 @@ pub(crate) fn decide(
 }
 
 /// The items that made a rule match: its cause set.
-#[cfg_attr(not(test), expect(dead_code, reason = "until somebody can be asked"))]
 pub(crate) fn cause<'i>(
     place: usize,
     rule: &Rule,
@@ -110,7 +109,7 @@ pub(crate) fn cause<'i>(
 }
 
 /// Whether a rule speaks of a detector's findings.
-fn covers(rule: &Rule, detector: &str) -> bool {
+pub(crate) fn covers(rule: &Rule, detector: &str) -> bool {
     match &rule.condition {
         Condition::Findings { detectors, .. } => {
             detectors.is_empty() || detectors.iter().any(|name| name == detector)

@@ -120,7 +120,8 @@ impl LocalReply {
         Self::new(status, "application/json", body, decision_id)
     }
 
-    fn new(status: u16, content_type: &str, body: Vec<u8>, decision_id: &str) -> Self {
+    /// Any answer.
+    pub(crate) fn new(status: u16, content_type: &str, body: Vec<u8>, decision_id: &str) -> Self {
         let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         Self {
             status,

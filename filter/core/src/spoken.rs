@@ -26,7 +26,6 @@ pub(crate) fn said(message: &str, decision_id: &str) -> String {
 }
 
 /// As [`said`], behind what a model has said.
-#[cfg_attr(not(test), expect(dead_code, reason = "until somebody can be asked"))]
 pub(crate) fn added(message: &str, decision_id: &str) -> String {
     format!("\n\n{}", said(message, decision_id))
 }

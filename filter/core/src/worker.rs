@@ -1,6 +1,6 @@
 //! What all exchanges of one worker share: configuration, detectors, keys, tokens and the chain.
 
-use std::{collections::HashMap, rc::Rc};
+use std::{collections::HashMap, rc::Rc, time::Duration};
 
 use contract::{Chain, Content, Envelope, Epoch, MacKey};
 use data_encoding::BASE64;
@@ -8,6 +8,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 
 use crate::{
+    approval::{CALL_TIMEOUT, Grant, GrantError, Ledger, grant},
     audit::Closed,
     config::Config,
     exchange::Callout,
@@ -23,6 +24,9 @@ pub const FINGERPRINT_KEYS: &str = "GATE_FINGERPRINT_KEYS";
 
 /// Name of the environment variable with the keys that seal records.
 pub const SINK_KEYS: &str = "GATE_SINK_KEYS";
+
+/// Name of the environment variable with the token for the approval desk.
+pub const DESK_TOKEN: &str = "GATE_DESK_TOKEN";
 
 /// Fewest bytes of a key.
 const MIN_KEY_BYTES: usize = 16;
@@ -40,6 +44,10 @@ pub struct Worker {
     maskers: HashMap<String, Masker>,
     secrets: Secrets,
     keys: KeyStore,
+    /// Keys of the approval desk.
+    desk_keys: KeyStore,
+    /// What is granted.
+    pub(crate) ledger: Ledger,
     tokens: TokenCache,
     chain: Chain,
     /// Bytes of content that open exchanges keep for their records.
@@ -52,6 +60,7 @@ pub struct Secrets {
     mask_keys: MaskKeys,
     mac_key: MacKey,
     credential: Option<Secret<String>>,
+    desk_token: Option<Secret<String>>,
 }
 
 /// What is wrong with the filter's environment.
@@ -63,6 +72,9 @@ pub enum SecretsError {
     /// Not `kid:base64[,kid:base64]` with keys of at least 16 bytes.
     #[error("{0} is not kid:base64[,kid:base64] with keys of at least {MIN_KEY_BYTES} bytes")]
     Malformed(&'static str),
+    /// Not a token of at least 16 visible characters.
+    #[error("{0} is not a token of at least {MIN_KEY_BYTES} visible characters")]
+    NoToken(&'static str),
 }
 
 impl Secrets {
@@ -87,7 +99,13 @@ impl Secrets {
         Hkdf::<Sha256>::new(None, &fingerprint_key)
             .expand(b"gate.placeholder-key.v1", &mut placeholder_key)
             .map_err(|_| SecretsError::Malformed(FINGERPRINT_KEYS))?;
+        let mut desk_token = None;
+        if config.approvals.is_some() {
+            let text = lookup(DESK_TOKEN).ok_or(SecretsError::Missing(DESK_TOKEN))?;
+            desk_token = Some(first_token(&text).ok_or(SecretsError::NoToken(DESK_TOKEN))?);
+        }
         Ok(Self {
+            desk_token,
             mask_keys: MaskKeys {
                 fingerprint_key_id,
                 fingerprint_key,
@@ -105,6 +123,13 @@ impl Secrets {
     pub fn has_credential(&self) -> bool {
         self.credential.is_some()
     }
+}
+
+/// The first of `token[,token]`: while one replaces another there are two.
+fn first_token(text: &str) -> Option<Secret<String>> {
+    let token = text.split(',').next()?.trim();
+    let good = token.len() >= MIN_KEY_BYTES && token.bytes().all(|byte| byte.is_ascii_graphic());
+    good.then(|| Secret::new(token.to_owned()))
 }
 
 /// The first of `kid:base64[,kid:base64]`; all must be well formed.
@@ -127,6 +152,8 @@ impl Worker {
     pub fn new(config: Config, secrets: Secrets, random: [u8; 16]) -> Self {
         Self {
             keys: KeyStore::new(config.issuers.len()),
+            desk_keys: KeyStore::new(usize::from(config.approvals.is_some())),
+            ledger: Ledger::default(),
             catalog: Rc::new(Catalog::new()),
             maskers: HashMap::new(),
             tokens: TokenCache::default(),
@@ -137,12 +164,23 @@ impl Worker {
         }
     }
 
-    /// Calls to make now so that key sets are there before they are needed, by issuer.
+    /// Calls to make now so that key sets are there before they are needed, by issuer; the approval
+    /// desk is the one behind the last issuer.
     pub fn key_sets_due(&mut self, now: UnixTime) -> Vec<(usize, Callout)> {
         let due = self.keys.due(&self.config.issuers, now);
-        due.into_iter()
+        let calls = due.into_iter();
+        let mut calls: Vec<(usize, Callout)> = calls
             .filter_map(|issuer| Some((issuer, self.key_set_call(issuer)?)))
-            .collect()
+            .collect();
+        let desk = self.config.approvals.as_ref();
+        let desk = desk.map(|approvals| std::slice::from_ref(&approvals.issuer));
+        let due = self.desk_keys.due(desk.unwrap_or_default(), now);
+        let desk = self.config.issuers.len();
+        calls.extend(
+            due.iter()
+                .filter_map(|_| Some((desk, self.desk_keys_request()?))),
+        );
+        calls
     }
 
     /// Takes the answer to a key set's call: status and body, or `None` if there was none.
@@ -156,17 +194,10 @@ impl Worker {
         answer: Option<(u16, &[u8])>,
         now: UnixTime,
     ) -> Result<(), KeySetError> {
-        let refresh = self
-            .config
-            .issuers
-            .get(issuer)
-            .map(|issuer| issuer.refresh)
-            .unwrap_or_default();
-        let answer = match answer {
-            Some((200, body)) => Ok(body),
-            Some(_) | None => Err(KeySetError::Unreachable),
+        let Some(refresh) = self.config.issuers.get(issuer).map(|issuer| issuer.refresh) else {
+            return self.desk_keys_reply(answer, now);
         };
-        let changed = self.keys.accept(issuer, refresh, answer, now)?;
+        let changed = self.keys.accept(issuer, refresh, key_set(answer), now)?;
         if changed {
             // A key that is gone vouches for nobody any more.
             self.tokens.clear();
@@ -176,11 +207,62 @@ impl Worker {
 
     pub(crate) fn key_set_call(&self, issuer: usize) -> Option<Callout> {
         let issuer = self.config.issuers.get(issuer)?;
-        Some(Callout {
-            cluster: issuer.cluster.clone(),
-            host: issuer.host.clone(),
-            path: issuer.path.clone(),
-        })
+        Some(Callout::new(issuer, "GET", &issuer.path, CALL_TIMEOUT))
+    }
+
+    /// A call to the approval desk, with the gateway's token.
+    pub(crate) fn desk_call(
+        &self,
+        method: &'static str,
+        path: &str,
+        timeout: Duration,
+    ) -> Option<Callout> {
+        let token = self.secrets.desk_token.as_ref()?.expose();
+        let desk = &self.config.approvals.as_ref()?.issuer;
+        let mut call = Callout::new(desk, method, path, timeout);
+        call.headers
+            .push(("authorization".into(), format!("Bearer {token}")));
+        Some(call)
+    }
+
+    fn desk_keys_request(&self) -> Option<Callout> {
+        let path = &self.config.approvals.as_ref()?.issuer.path;
+        self.desk_call("GET", path, CALL_TIMEOUT)
+    }
+
+    /// Whether an exchange may fetch the desk's keys now, and how.
+    pub(crate) fn desk_keys_call(&mut self, key: &str, now: UnixTime) -> (Fetch, Option<Callout>) {
+        let fetch = self.desk_keys.may_fetch(0, Some(key), now);
+        (fetch, self.desk_keys_request())
+    }
+
+    pub(crate) fn desk_keys_reply(
+        &mut self,
+        answer: Option<(u16, &[u8])>,
+        now: UnixTime,
+    ) -> Result<(), KeySetError> {
+        let desk = self.config.approvals.as_ref();
+        let refresh = desk.map_or(Duration::ZERO, |desk| desk.issuer.refresh);
+        let changed = self.desk_keys.accept(0, refresh, key_set(answer), now)?;
+        if changed {
+            // What a key vouched for that may be gone is asked for again.
+            self.ledger = Ledger::default();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn desk_keys_in_vain(&mut self, key: &str, now: UnixTime) {
+        self.desk_keys.in_vain(0, key, now);
+    }
+
+    pub(crate) fn verify_grant(
+        &self,
+        token: &str,
+        person: &str,
+        now: UnixTime,
+    ) -> Result<Grant, GrantError> {
+        let desk = self.config.approvals.as_ref().ok_or(GrantError::Refused)?;
+        grant::verify(token, &desk.issuer, &self.desk_keys, person, now)
     }
 
     pub(crate) fn may_fetch(&mut self, issuer: usize, key: Option<&str>, now: UnixTime) -> Fetch {
@@ -246,6 +328,13 @@ impl Worker {
                 .bytes,
             envelope,
         }
+    }
+}
+
+fn key_set(answer: Option<(u16, &[u8])>) -> Result<&[u8], KeySetError> {
+    match answer {
+        Some((200, body)) => Ok(body),
+        Some(_) | None => Err(KeySetError::Unreachable),
     }
 }
 

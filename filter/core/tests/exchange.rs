@@ -7,6 +7,8 @@
     reason = "test code"
 )]
 
+mod approval;
+
 use contract::{Envelope, MacKey};
 use filter_core::{
     audit::End,
@@ -56,12 +58,12 @@ impl Bench {
         change(&mut config);
         let config = Config::from_value(config).unwrap();
         let secrets = Secrets::read(&config, |name| {
-            let value = if name.ends_with("_KEYS") {
-                KEYS
-            } else {
-                CREDENTIAL
+            let value = match name {
+                "GATE_DESK_TOKEN" => format!("{CREDENTIAL}-long"),
+                name if name.ends_with("_KEYS") => KEYS.to_owned(),
+                _ => CREDENTIAL.to_owned(),
             };
-            Some(value.to_owned())
+            Some(value)
         });
         Self {
             worker: Worker::new(config, secrets.unwrap(), [1; 16]),
@@ -116,7 +118,7 @@ impl Bench {
         let headers = self.headers("POST", "/chat/completions", &[]);
         let (mut exchange, step) = self.begin(headers, false);
         assert_eq!(step, Step::Buffer);
-        let step = exchange.request_body(&mut self.worker, body.as_bytes());
+        let step = exchange.request_body(&mut self.worker, body.as_bytes(), NOW);
         (exchange, step)
     }
 
@@ -174,11 +176,11 @@ fn a_clean_chat_passes_unchanged_with_our_credential() {
     assert_eq!(set(&edits, "accept-encoding"), Some("identity"));
     forwarded(bench.answered(&mut exchange, "200", "text/event-stream"));
     let chunk = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi \"},\"finish_reason\":null}]}\n\n";
-    let out = forwarded(exchange.response_body(&mut bench.worker, chunk, false));
+    let out = forwarded(exchange.response_body(&mut bench.worker, chunk, false, NOW));
     assert_eq!(out.body.as_deref(), Some(&chunk[..]));
     let end = b"data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
-    forwarded(exchange.response_body(&mut bench.worker, end, false));
-    forwarded(exchange.response_body(&mut bench.worker, b"", true));
+    forwarded(exchange.response_body(&mut bench.worker, end, false, NOW));
+    forwarded(exchange.response_body(&mut bench.worker, b"", true, NOW));
     let record = bench.finish(exchange, 200);
     assert_eq!((record.decision(), record.ended()), ("allow", "complete"));
     assert_eq!((record.person(), record.role()), ("ana", "engineer"));
@@ -245,7 +247,7 @@ fn a_missing_key_set_is_fetched_while_the_request_waits() {
     let keys = bench.key_set();
     let step = exchange.callout_reply(&mut bench.worker, Some((200, &keys)), NOW);
     assert_eq!(step, Step::Buffer);
-    forwarded(exchange.request_body(&mut bench.worker, body("hello").as_bytes()));
+    forwarded(exchange.request_body(&mut bench.worker, body("hello").as_bytes(), NOW));
 }
 
 #[test]
@@ -304,12 +306,13 @@ fn a_broken_stream_ends_readably_and_is_swallowed() {
     let mut bench = Bench::new();
     let (mut exchange, _) = bench.chat(&body("hello"));
     forwarded(bench.answered(&mut exchange, "200", "text/event-stream"));
-    let broken = forwarded(exchange.response_body(&mut bench.worker, b"data: {\"x\n\n", false));
+    let broken =
+        forwarded(exchange.response_body(&mut bench.worker, b"data: {\"x\n\n", false, NOW));
     let text = String::from_utf8(broken.body.unwrap()).unwrap();
     assert!(text.contains("could not be checked"), "{text}");
     assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
     let rest = format!("data: {TOKEN}\n\n");
-    let rest = forwarded(exchange.response_body(&mut bench.worker, rest.as_bytes(), true));
+    let rest = forwarded(exchange.response_body(&mut bench.worker, rest.as_bytes(), true, NOW));
     assert_eq!(rest.body, Some(Vec::new()));
     let record = bench.finish(exchange, 200);
     assert!(record.unscanned_bytes() > 0);
@@ -371,7 +374,7 @@ fn a_stream_without_its_end_is_not_complete() {
     let (mut exchange, _) = bench.chat(&body("hello"));
     forwarded(bench.answered(&mut exchange, "200", "text/event-stream"));
     let half = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi \"}}]}\n\n";
-    forwarded(exchange.response_body(&mut bench.worker, half, true));
+    forwarded(exchange.response_body(&mut bench.worker, half, true, NOW));
     assert_eq!(bench.finish(exchange, 200).ended(), "cut");
 }
 
@@ -386,7 +389,7 @@ fn query_and_headers_carry_nothing_upstream() {
     ];
     let headers = bench.headers("POST", &path, &more);
     let (mut exchange, _) = bench.begin(headers, false);
-    let edits = forwarded(exchange.request_body(&mut bench.worker, body("hello").as_bytes()));
+    let edits = forwarded(exchange.request_body(&mut bench.worker, body("hello").as_bytes(), NOW));
     assert_eq!(set(&edits, ":path"), Some("/chat/completions"));
     for name in ["x-any", "x-http-method-override"] {
         assert!(edits.remove.contains(&name.to_owned()), "{name}");
@@ -426,7 +429,7 @@ fn a_model_in_the_body_of_ghost_text_counts_as_well() {
         let headers = bench.headers("POST", "/v1/engines/gpt-41-copilot/completions", &[]);
         let (mut exchange, _) = bench.begin(headers, false);
         let body = format!("{{\"prompt\":\"def f\",\"stream\":true{more}}}");
-        let step = exchange.request_body(&mut bench.worker, body.as_bytes());
+        let step = exchange.request_body(&mut bench.worker, body.as_bytes(), NOW);
         assert_eq!(matches!(step, Step::Forward(_)), forwards, "{more}");
         let recorded = bench.finish(exchange, 200).model().to_owned();
         assert_eq!(recorded, if forwards { "gpt-41-copilot" } else { "o9" });
@@ -512,7 +515,7 @@ proptest! {
         bytes.splice(place..place, good.bytes());
         let headers = bench.headers("POST", "/chat/completions", &[]);
         let (mut exchange, _) = bench.begin(headers, false);
-        if let Step::Forward(edits) = exchange.request_body(&mut bench.worker, &bytes) {
+        if let Step::Forward(edits) = exchange.request_body(&mut bench.worker, &bytes, NOW) {
             let sent = String::from_utf8(edits.body.unwrap()).unwrap();
             assert!(!sent.contains(TOKEN));
         }
@@ -532,9 +535,9 @@ proptest! {
         let mut shown = Vec::new();
         for cut in cuts {
             let piece: Vec<u8> = bytes.drain(..cut.min(bytes.len())).collect();
-            shown.extend(forwarded(exchange.response_body(&mut bench.worker, &piece, false)).body.unwrap());
+            shown.extend(forwarded(exchange.response_body(&mut bench.worker, &piece, false, NOW)).body.unwrap());
         }
-        shown.extend(forwarded(exchange.response_body(&mut bench.worker, &bytes, true)).body.unwrap());
+        shown.extend(forwarded(exchange.response_body(&mut bench.worker, &bytes, true, NOW)).body.unwrap());
         assert!(!String::from_utf8_lossy(&shown).contains(TOKEN));
         bench.finish(exchange, 200);
     }

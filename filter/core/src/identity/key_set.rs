@@ -6,7 +6,7 @@ use jwt_simple::prelude::{
     ECDSAP256PublicKeyLike, ES256PublicKey, Ed25519PublicKey, EdDSAPublicKeyLike, JWTClaims,
     RS256PublicKey, RSAPublicKeyLike, VerificationOptions,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -39,8 +39,9 @@ pub struct KeySet {
     keys: Vec<Key>,
 }
 
+/// A key that can verify.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(crate) struct Key {
     id: Option<String>,
     public: PublicKey,
 }
@@ -94,7 +95,7 @@ impl KeySet {
     }
 
     /// The key of this id and algorithm; without an id the only key of the algorithm.
-    pub(super) fn find(&self, id: Option<&str>, algorithm: &str) -> Option<&Key> {
+    pub(crate) fn find(&self, id: Option<&str>, algorithm: &str) -> Option<&Key> {
         let mut fitting = self
             .keys
             .iter()
@@ -135,11 +136,11 @@ impl Key {
         }
     }
 
-    pub(super) fn verify(
+    pub(crate) fn verify<C: Serialize + DeserializeOwned>(
         &self,
         token: &str,
         options: VerificationOptions,
-    ) -> Result<JWTClaims<Map<String, Value>>, jwt_simple::Error> {
+    ) -> Result<JWTClaims<C>, jwt_simple::Error> {
         let options = Some(options);
         match &self.public {
             PublicKey::EdDsa(key) => key.verify_token(token, options),
@@ -291,7 +292,7 @@ impl KeyStore {
     }
 
     /// The issuer's set unless it is older than the configured grace.
-    pub(super) fn usable(&self, index: usize, issuer: &Issuer, now: UnixTime) -> Option<&KeySet> {
+    pub(crate) fn usable(&self, index: usize, issuer: &Issuer, now: UnixTime) -> Option<&KeySet> {
         let slot = self.slots.get(index)?;
         let set = slot.set.as_ref()?;
         (now.since(slot.fetched_at) <= issuer.grace).then_some(set)

@@ -5,9 +5,9 @@ use crate::mask::Masker;
 
 use super::annotations::is_annotation;
 use super::content::Content;
-use super::item::{ContentItem, Items, OWN_TEXT, Watch};
+use super::item::{Items, OWN_TEXT, Watch};
 use super::scan::{Scan, channel_name, looks_like_json};
-use super::{Api, Limits, Place, ResponseFacts, Unreadable};
+use super::{Api, DueCalls, Limits, Place, ResponseFacts, Unreadable};
 
 /// An answer whose secrets are masked.
 pub struct MaskedResponse {
@@ -16,9 +16,7 @@ pub struct MaskedResponse {
     /// What was learnt from it.
     pub facts: ResponseFacts,
     /// The tool calls in it that [`Watch`] asks for, in order.
-    pub calls: Vec<ContentItem>,
-    /// Whether there are more of them than are kept.
-    pub calls_overflow: bool,
+    pub calls: DueCalls,
 }
 
 /// Masks an answer in the API's own form that is not a stream.
@@ -58,8 +56,7 @@ pub fn mask_plain(
     Ok(MaskedResponse {
         body: masked.map(String::into_bytes),
         facts,
-        calls: Vec::new(),
-        calls_overflow: false,
+        calls: DueCalls::default(),
     })
 }
 
@@ -155,7 +152,9 @@ fn mask_json(
     Ok(MaskedResponse {
         body: (!edits.is_empty()).then(|| edits.apply(body)),
         facts,
-        calls: calls.items,
-        calls_overflow: calls.overflow,
+        calls: DueCalls {
+            calls: calls.items,
+            overflow: calls.overflow,
+        },
     })
 }

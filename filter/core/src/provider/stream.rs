@@ -215,6 +215,7 @@ struct Shared {
 }
 
 /// Tool calls over which somebody has to decide.
+#[derive(Default)]
 pub struct DueCalls {
     /// The calls.
     pub calls: Vec<ContentItem>,

@@ -175,8 +175,8 @@ fn the_calls_of_a_whole_answer_are_items_like_those_of_a_history() {
     let MaskedResponse { calls, .. } =
         mask_response(Api::Chat, &masker(), answer.as_bytes(), &limits, &watch).unwrap();
     let history = messages(&json!([message]), &watch);
-    assert!(calls == history);
-    assert_eq!(calls.len(), 1);
+    assert!(calls.calls == history);
+    assert_eq!(calls.calls.len(), 1);
 }
 
 const OURS: &str = "[Copilot Gate] Waits. (decision gd_0123456789abcdefghijklmnop)";
