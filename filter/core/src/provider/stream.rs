@@ -1,7 +1,7 @@
 //! Masks answers that arrive as an event stream.
 //!
 //! Each text of the stream (a choice's content, one tool call's arguments, …) is a channel with its
-//! own [`TextMask`]; any number of them may alternate. A piece of text leaves in the event it came
+//! own [`TextMask`](crate::mask::TextMask); any number of them may alternate. A piece of text leaves in the event it came
 //! in; what a detector still needs stays back and leaves with the channel's next piece. When a
 //! channel ends (finish reason of its choice, `[DONE]`, end of the stream), what stayed back goes
 //! into the ending event if that has a piece of the channel, and else into an event of the same
