@@ -10,29 +10,33 @@ use e2e::{
 };
 use serde_json::json;
 
-use crate::matrix::{self, MASKED, PLACEHOLDER, REFUSED, inside, without_space};
+use crate::matrix::{self, HELD, MASKED, PLACEHOLDER, REFUSED, inside, without_space};
 
 /// Its heading in the documentation.
 const CLIENT: &str = "Copilot CLI";
 
-/// Models that the CLI knows, and the API that it uses for each.
+/// Models that the CLI knows, one for each API that it uses.
 const MODELS: [(&str, &str); 2] = [
     ("gpt-5.4", "/responses"),
     ("claude-sonnet-4.6", "/v1/messages"),
 ];
 
 #[test]
-fn a_person_at_the_cli_gets_masked_answers_and_readable_refusals() {
+fn a_person_at_the_cli_gets_masked_answers_and_readable_decisions() {
     inside(
-        "copilot_cli::a_person_at_the_cli_gets_masked_answers_and_readable_refusals",
+        "copilot_cli::a_person_at_the_cli_gets_masked_answers_and_readable_decisions",
         async || {
-            let world = matrix::start(World::builder().configure(matrix::policy())).await;
+            let world = matrix::start(matrix::builder()).await;
             let terminal = open(&world, &world.issuer().token("ana").sign());
             for (model, path) in MODELS {
                 an_agent_reads_a_secret(&world, &terminal, model, path).await;
-                the_model_writes_a_secret(&world, &terminal, model).await;
                 a_question_is_refused(&world, &terminal, model, path).await;
             }
+            // what the APIs have in common needs no second start of a large program
+            let [(first, path), (second, _)] = MODELS;
+            the_model_writes_a_secret(&world, &terminal, second).await;
+            a_question_is_held_and_granted(&world, &terminal, second).await;
+            a_question_waits_and_goes_on_when_granted(&world, &terminal, first, path).await;
             a_stranger_is_told_so(&world).await;
         },
     );
@@ -86,6 +90,47 @@ async fn a_question_is_refused(world: &World, terminal: &Terminal, model: &str, 
     assert!(!shown.status.success(), "{model}: {shown:?}");
     matrix::assert_documented(CLIENT, "A refusal", &shown.printed);
     assert_eq!(world.upstream().requests_to(path).len(), 0, "{model}");
+}
+
+async fn a_question_is_held_and_granted(world: &World, terminal: &Terminal, model: &str) {
+    world.upstream().forget();
+    world.upstream().script(Answer::text("Rotate it.\n"));
+    let question = format!("What is {HELD} for?");
+    let approver = world.approver("bo");
+    let (shown, granted) = tokio::join!(terminal.ask(&question, model), approver.grant_next());
+    granted.unwrap();
+    let shown = shown.unwrap();
+    assert!(shown.status.success(), "{model}: {shown:?}");
+    assert!(shown.printed.contains("Rotate it."), "{model}: {shown:?}");
+    matrix::assert_clean(world.upstream());
+}
+
+async fn a_question_waits_and_goes_on_when_granted(
+    world: &World,
+    terminal: &Terminal,
+    model: &str,
+    path: &str,
+) {
+    world.upstream().forget();
+    let shown = terminal
+        .ask(&format!("Who made {HELD}?"), model)
+        .await
+        .unwrap();
+    assert!(shown.status.success(), "{model}: {shown:?}");
+    matrix::assert_documented(CLIENT, "A request that waits", &shown.printed);
+    assert_eq!(world.upstream().requests_to(path).len(), 0, "{model}");
+
+    world.approver("bo").grant_next().await.unwrap();
+    let again = ["--continue", "-p", "go on", "--model", model];
+    let shown = terminal.run(&again).await.unwrap();
+    assert!(shown.printed.contains("Rotate it."), "{model}: {shown:?}");
+    let asked = world.upstream().requests_to(path).pop().unwrap();
+    assert!(
+        asked.contains("Who made MASKED_SLACK_"),
+        "{model}: {}",
+        asked.text()
+    );
+    matrix::assert_clean(world.upstream());
 }
 
 async fn a_stranger_is_told_so(world: &World) {

@@ -12,7 +12,7 @@ use e2e::{
 };
 use serde_json::json;
 
-use crate::matrix::{self, MASKED, MODELS, PLACEHOLDER, REFUSED, start};
+use crate::matrix::{self, HELD, MASKED, MODELS, PLACEHOLDER, REFUSED, start};
 
 const MODEL: &str = "gpt-4.1";
 
@@ -132,16 +132,17 @@ fn a_denied_chat_says_why_and_is_not_tried_again() {
 }
 
 #[test]
-fn every_api_is_masked_both_ways_and_refuses_readably() {
+fn people_in_an_editor_get_masked_answers_and_readable_decisions() {
     inside(
-        "every_api_is_masked_both_ways_and_refuses_readably",
+        "people_in_an_editor_get_masked_answers_and_readable_decisions",
         async || {
-            let builder = World::builder().configure(matrix::policy());
-            let (world, server) = at_work_as_ana(builder).await;
+            let (world, server) = at_work_as_ana(matrix::builder()).await;
             for (model, path) in MODELS {
                 an_agent_reads_a_secret(&world, &server, model, path).await;
                 the_model_writes_a_secret(&world, &server, model).await;
                 a_question_is_refused(&world, &server, model, path).await;
+                a_question_is_held_and_granted(&world, &server, model, path).await;
+                a_question_waits_and_goes_on_when_granted(&world, &server, model, path).await;
             }
             // the refusals have cost nobody their token
             let tokens = world.upstream().requests_to("/v2/token");
@@ -201,6 +202,51 @@ async fn a_question_is_refused(world: &World, server: &LanguageServer, model: &s
     let shown = turn.errors[0]["message"].as_str().unwrap().to_owned();
     matrix::assert_documented(CLIENT, "A refusal", &shown);
     assert_eq!(world.upstream().requests_to(path).len(), 0, "{model}");
+}
+
+async fn a_question_is_held_and_granted(
+    world: &World,
+    server: &LanguageServer,
+    model: &str,
+    path: &str,
+) {
+    world.upstream().forget();
+    world.upstream().script(Answer::text("Rotate it.\n"));
+    // what was granted once is remembered: each model has its own words
+    let question = format!("What is {HELD} for, {model}?");
+    let approver = world.approver("bo");
+    let (turn, granted) = tokio::join!(server.chat(&question, model), approver.grant_next());
+    granted.unwrap();
+    let turn = turn.unwrap();
+    assert!(turn.errors.is_empty(), "{model}: {turn:?}");
+    assert_eq!(turn.reply.trim(), "Rotate it.", "{model}");
+    assert!(!world.upstream().requests_to(path).is_empty(), "{model}");
+    matrix::assert_clean(world.upstream());
+}
+
+async fn a_question_waits_and_goes_on_when_granted(
+    world: &World,
+    server: &LanguageServer,
+    model: &str,
+    path: &str,
+) {
+    world.upstream().forget();
+    let question = format!("Who made {HELD}, {model}?");
+    let turn = server.chat(&question, model).await.unwrap();
+    assert!(turn.errors.is_empty(), "{model}: {turn:?}");
+    matrix::assert_documented(CLIENT, "A request that waits", &turn.reply);
+    assert!(!world.upstream().saw("Who made"), "{model}: {turn:?}");
+
+    world.approver("bo").grant_next().await.unwrap();
+    let turn = server.go_on(&turn, "go on", model).await.unwrap();
+    assert!(turn.errors.is_empty(), "{model}: {turn:?}");
+    assert_eq!(turn.reply.trim(), "Rotate it.", "{model}");
+    let asked = world.upstream().requests_to(path);
+    let asked = asked
+        .iter()
+        .find(|seen| seen.contains("Who made MASKED_SLACK_"));
+    assert!(asked.unwrap().contains("go on"), "{model}");
+    matrix::assert_clean(world.upstream());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use e2e::{
     upstream::{Seen, Upstream},
     world::{Builder, CREDENTIAL, Ports, World},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// An invented secret that is masked. (The Copilot CLI hides tokens of GitHub's form itself.)
 pub(crate) const MASKED: &str = concat!(
@@ -21,7 +21,13 @@ pub(crate) const MASKED: &str = concat!(
 /// An invented secret with which a request is refused.
 pub(crate) const REFUSED: &str = concat!("AKIA", "Q3X7M2N9K5T8W4ZB");
 
-/// What stands in its place where it is masked.
+/// An invented secret with which a request waits for approval.
+pub(crate) const HELD: &str = concat!(
+    "xoxb-",
+    "284719305562-4810937265518-Kd8Wm2Xq7Rz4Tn9Yb5Vc1Lp3"
+);
+
+/// What stands in the place of [`MASKED`].
 pub(crate) const PLACEHOLDER: &str = "MASKED_ANTHROPIC_";
 
 /// A model for each chat API.
@@ -31,15 +37,25 @@ pub(crate) const MODELS: [(&str, &str); 3] = [
     ("claude-sonnet-4.6", "/v1/messages"),
 ];
 
-/// Rules with every outcome.
-pub(crate) fn policy() -> Value {
-    json!({"rules": [
+/// A gateway with an approval desk, and rules with every outcome.
+pub(crate) fn builder() -> Builder {
+    let rules = json!([
         {"name": "secrets", "when": {"findings": {"at_least": 1}}, "then": "mask"},
+        {
+            "name": "chat_tokens", "then": "ask_approval", "approvers": "security",
+            "when": {"findings": {"at_least": 1, "detectors": ["slack-bot"]}},
+        },
         {
             "name": "no_cloud_keys", "then": "deny",
             "when": {"findings": {"at_least": 1, "detectors": ["aws-access-key-id"]}},
         },
-    ]})
+    ]);
+    // Long enough for a decision on a busy machine, short enough to wait for in vain.
+    let desk = json!({
+        "cluster": "approvals", "public_url": "https://approvals.gw.example", "hold": "6s",
+    });
+    let configuration = json!({"approvals": desk, "rules": rules});
+    World::builder().desk().configure(configuration)
 }
 
 /// Runs a case in a namespace where the gateway is `https://gw.test`.
@@ -62,10 +78,10 @@ pub(crate) async fn start(builder: Builder) -> World {
     builder.ports(gateway).start().await.unwrap()
 }
 
-/// Fails if anything that must stay went upstream: a secret or a token of ours.
+/// Fails if anything that must stay went upstream: a secret, a text or a token of ours.
 pub(crate) fn assert_clean(upstream: &Upstream) {
     for seen in upstream.requests() {
-        for secret in [MASKED, REFUSED, "eyJ"] {
+        for secret in [MASKED, HELD, REFUSED, "[Copilot Gate]", "eyJ"] {
             assert!(!seen.contains(secret), "{secret} went to {}", seen.path);
         }
     }
@@ -94,13 +110,17 @@ pub(crate) fn assert_documented(client: &str, situation: &str, shown: &str) {
     );
 }
 
-/// Decisions without their ids.
+/// Decisions and approvals without their ids.
 fn nameless(text: &str) -> String {
-    let mut parts = text.split("gd_");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |text, part| {
-        text + "gd_…" + part.trim_start_matches(|c: char| c.is_ascii_alphanumeric())
-    })
+    let without = |text: &str, mark: &str| {
+        let mut parts = text.split(mark);
+        let first = parts.next().unwrap_or_default().to_owned();
+        parts.fold(first, |text, part| {
+            let behind = part.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
+            format!("{text}{mark}…{behind}")
+        })
+    };
+    without(&without(text, "gd_"), "AP-")
 }
 
 /// Terminals break lines as they like.

@@ -8,7 +8,7 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
-use crate::matrix::{self, MASKED, PLACEHOLDER, REFUSED};
+use crate::matrix::{self, HELD, MASKED, PLACEHOLDER, REFUSED};
 
 /// Its heading in the documentation.
 const CLIENT: &str = "SDKs";
@@ -71,8 +71,7 @@ async fn they_understand_the_fake_github() {
 
 #[tokio::test]
 async fn programs_get_masked_answers_and_readable_refusals() {
-    let builder = World::builder().configure(matrix::policy());
-    let world = builder.start().await.unwrap();
+    let world = matrix::builder().start().await.unwrap();
     let mut sdk = open(&world, &world.issuer().token("ana").sign());
     for (api, model, path) in APIS {
         for stream in [true, false] {
@@ -86,7 +85,16 @@ async fn programs_get_masked_answers_and_readable_refusals() {
             an_agent_reads_a_secret(&world, &mut sdk, &case).await;
             the_model_writes_a_secret(&world, &mut sdk, &case).await;
             a_question_is_refused(&world, &mut sdk, &case).await;
+            a_question_is_held_and_granted(&world, &mut sdk, &case).await;
         }
+        let stream = api != "messages"; // each way once: it takes its time
+        let case = Case {
+            api,
+            model,
+            path,
+            stream,
+        };
+        a_question_waits_and_goes_on_when_granted(&world, &mut sdk, &case).await;
     }
     let token = world.issuer().token("ana").expires_in(-7200).sign();
     let case = Case {
@@ -185,6 +193,47 @@ async fn a_question_is_refused(world: &World, sdk: &mut Sdk, case: &Case) {
     let message = format!("Error code: 400 - {message}");
     matrix::assert_documented(CLIENT, "A refusal", &message);
     assert_eq!(world.upstream().requests_to(case.path).len(), 0, "{case:?}");
+}
+
+async fn a_question_is_held_and_granted(world: &World, sdk: &mut Sdk, case: &Case) {
+    world.upstream().forget();
+    world.upstream().script(Answer::text("Rotate it.\n"));
+    // what was granted once is remembered: each case has its own words
+    let question = format!("What is {HELD} for? ({case:?})");
+    let approver = world.approver("bo");
+    let (given, granted) = tokio::join!(ask(sdk, case, &question), approver.grant_next());
+    granted.unwrap();
+    assert_eq!(given.text, "Rotate it.\n", "{case:?}: {given:?}");
+    assert_eq!(given.requests, 1, "{case:?}");
+    assert_eq!(world.upstream().requests_to(case.path).len(), 1, "{case:?}");
+    matrix::assert_clean(world.upstream());
+}
+
+async fn a_question_waits_and_goes_on_when_granted(world: &World, sdk: &mut Sdk, case: &Case) {
+    world.upstream().forget();
+    let question = format!("Who made {HELD}? ({case:?})");
+    let given = ask(sdk, case, &question).await;
+    assert!(given.error.is_null(), "{case:?}: {given:?}");
+    matrix::assert_documented(CLIENT, "A request that waits", &given.text);
+    assert_eq!(given.requests, 1, "{case:?}");
+    assert_eq!(world.upstream().requests_to(case.path).len(), 0, "{case:?}");
+
+    world.approver("bo").grant_next().await.unwrap();
+    let (api, model, stream) = (case.api, case.model, case.stream);
+    let before = json!([["user", question], ["assistant", given.text]]);
+    let job = json!({
+        "api": api, "model": model, "text": "go on", "stream": stream, "before": before,
+    });
+    let given = sdk.ask(&job).await.unwrap();
+    assert_eq!(given.text, "Rotate it.\n", "{case:?}: {given:?}");
+    let asked = world.upstream().requests_to(case.path).pop().unwrap();
+    assert_eq!(asked.last_words(), "go on", "{case:?}");
+    assert!(
+        asked.contains("Who made MASKED_SLACK_"),
+        "{case:?}: {}",
+        asked.text()
+    );
+    matrix::assert_clean(world.upstream());
 }
 
 fn open(world: &World, token: &str) -> Sdk {

@@ -3,9 +3,9 @@
 Reads one job a line from stdin, JSON, and writes one line for it: what the SDK gave.
 
     {"api": "chat" | "responses" | "messages" | "embeddings", "model": "…", "text": "…",
-     "stream": true, "result": "…"}
+     "stream": true, "before": [["user", "…"], …], "result": "…"}
 
-`result` offers a tool `look` and is its result. `GATE_URL` is the base URL, `GATE_TOKEN` the
+`before` is the conversation so far. `result` offers a tool `look` and is its result. `GATE_URL` is the base URL, `GATE_TOKEN` the
 person's token. The answer has `text`, `reasoning`, `calls` (name and arguments), `requests` (how
 often the SDK asked) and, if it raised, `error` with the exception's class, `status`, `code` and
 `message`.
@@ -32,11 +32,16 @@ OPENAI = openai.OpenAI(base_url=URL, api_key=TOKEN, http_client=counted(openai))
 ANTHROPIC = anthropic.Anthropic(base_url=URL, auth_token=TOKEN, http_client=counted(anthropic))
 
 
+def history(job):
+    turns = [*job.get("before", []), ["user", job["text"]]]
+    return [{"role": role, "content": text} for role, text in turns]
+
+
 def chat(job, got):
     offer = {"name": "look", "description": "Shows a file", "parameters": PARAMETERS}
     asked = {
         "model": job["model"],
-        "messages": [{"role": "user", "content": job["text"]}],
+        "messages": history(job),
         "tools": [{"type": "function", "function": offer}] if "result" in job else openai.omit,
     }
     for _ in range(2):
@@ -62,7 +67,7 @@ def responses(job, got):
     offer = {"type": "function", "name": "look", "description": "Shows a file", "strict": False}
     asked = {
         "model": job["model"],
-        "input": [{"role": "user", "content": job["text"]}],
+        "input": history(job),
         "tools": [offer | {"parameters": PARAMETERS}] if "result" in job else openai.omit,
         "store": False,
         "include": ["reasoning.encrypted_content"],
@@ -98,7 +103,7 @@ def messages(job, got):
     asked = {
         "model": job["model"],
         "max_tokens": 1000,
-        "messages": [{"role": "user", "content": job["text"]}],
+        "messages": history(job),
         "tools": [offer] if "result" in job else anthropic.omit,
     }
     for _ in range(2):

@@ -53,6 +53,8 @@ struct Shared {
 /// What a chat turn showed.
 #[derive(Clone, Debug, Default)]
 pub struct Turn {
+    /// The conversation that it is part of.
+    pub conversation: String,
     /// The answer's text.
     pub reply: String,
     /// Errors that were shown instead of, or below, the answer.
@@ -179,22 +181,34 @@ impl LanguageServer {
         self.turn(text, model, "Agent").await
     }
 
+    /// Writes once more in the conversation of `turn`, and waits until that is over.
+    pub async fn go_on(&self, turn: &Turn, text: &str, model: &str) -> Result<Turn> {
+        let ask = json!({
+            "conversationId": turn.conversation,
+            "message": text,
+            "model": model,
+            "chatMode": "Ask",
+        });
+        self.converse("conversation/turn", ask).await
+    }
+
     async fn turn(&self, text: &str, model: &str, mode: &str) -> Result<Turn> {
+        let ask = json!({
+            "turns": [{"request": text}],
+            "capabilities": {"skills": [], "allSkills": false},
+            "source": "panel",
+            "model": model,
+            "chatMode": mode,
+            "needToolCallConfirmation": false,
+            "workspaceFolders": [{"uri": self.uri(""), "name": "workspace"}],
+        });
+        self.converse("conversation/create", ask).await
+    }
+
+    async fn converse(&self, method: &str, mut ask: Value) -> Result<Turn> {
         let token = format!("turn-{}", self.ids.fetch_add(1, Ordering::SeqCst));
-        let created = self.request(
-            "conversation/create",
-            json!({
-                "workDoneToken": token,
-                "turns": [{"request": text}],
-                "capabilities": {"skills": [], "allSkills": false},
-                "source": "panel",
-                "model": model,
-                "chatMode": mode,
-                "needToolCallConfirmation": false,
-                "workspaceFolders": [{"uri": self.uri(""), "name": "workspace"}],
-            }),
-        );
-        created.await?;
+        ask["workDoneToken"] = json!(token);
+        let created = self.request(method, ask).await?;
         let over = async || {
             let values = self.progress(&token);
             values
@@ -202,7 +216,13 @@ impl LanguageServer {
                 .any(|value| value["kind"] == "end")
                 .then_some(values)
         };
-        let mut turn = Turn::default();
+        let mut turn = Turn {
+            conversation: created["conversationId"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
+            ..Turn::default()
+        };
         let values =
             wait::within(PATIENCE, "end of the chat turn", async || Ok(over().await)).await?;
         for value in &values {
