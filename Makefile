@@ -72,6 +72,7 @@ check: ## Format, lints, documentation
 .PHONY: bench
 bench: $(CACHE)/venv.done wasm ## What the gateway costs against bare Envoy, as target/bench/report.json; QUICK=1 for less
 	cargo build --release -p e2e --bin bench --locked
+	cargo bench -p bigquery-sink --bench throughput --no-run --locked
 	target/release/bench $(if $(QUICK),--quick)
 
 .PHONY: wasm

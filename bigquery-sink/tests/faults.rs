@@ -5,10 +5,11 @@
 //! ```
 //!
 //! Two plays: the strict fake in bad weather takes four of five kills, the emulator the others. In
-//! each, three clients speak Envoy's access log protocol, as workers of a filter would, and send what
-//! was last under way again after a cut. At seeded moments the sink or the store gets SIGKILL (the
-//! fake: all its connections are cut and refused). Meanwhile a witness asks the sink which records are
-//! durable; the protocol has no acknowledgement of its own, so this is what "acknowledged" means.
+//! each, three clients speak Envoy's access log protocol, as workers of a filter would; after every
+//! other cut they send again what was last under way. At seeded moments the sink, the store or both
+//! get SIGKILL (the fake: all its connections are cut and refused). Meanwhile a witness asks the sink
+//! which records are durable; the protocol has no acknowledgement of its own, so this is what
+//! "acknowledged" means.
 //!
 //! In the end each record that the witness was told of is in the table once, or its tombstone is
 //! and the record a dead letter; each row that the spool ever numbered is in the table once; and
@@ -99,6 +100,8 @@ struct Count {
 /// All workers and the witness, while the sink comes and goes.
 struct Load {
     stop: Arc<AtomicBool>,
+    /// Workers send nothing for a while.
+    quiet: Arc<AtomicBool>,
     sent: Arc<Mutex<BTreeMap<Place, Sent>>>,
     durable: Arc<Mutex<BTreeSet<Place>>>,
     workers: Vec<JoinHandle<()>>,
@@ -156,7 +159,7 @@ fn main() {
 
 async fn against_the_fake(seed: u64, kills: u32) -> Count {
     let fake = Fake::start_on(0, 0, Some(Duration::from_secs(3))).await;
-    fake.world().storm(seed, 40);
+    fake.world().storm(seed, 60);
     let more = [
         "--append-rows",
         "50",
@@ -169,21 +172,37 @@ async fn against_the_fake(seed: u64, kills: u32) -> Count {
     let mut random = StdRng::seed_from_u64(seed);
     let load = Load::start(&sink, seed, Duration::from_millis(20), true);
     let mut count = Count::default();
-    for kill in 1..=kills {
+    while count.of_sink + count.of_store < kills {
         sleep(Duration::from_millis(random.random_range(20..700))).await;
-        let away = Duration::from_millis(random.random_range(0..300));
-        if random.random_bool(0.6) {
-            sink.kill();
-            sleep(away).await;
-            sink.run().await;
-            count.of_sink += 1;
-        } else {
-            fake.kill();
-            sleep(away).await;
-            fake.revive().await;
-            count.of_store += 1;
+        let away = Duration::from_millis(random.random_range(20..300));
+        match random.random_range(0..3) {
+            0 => {
+                sink.kill();
+                sleep(away).await;
+                sink.run().await;
+                count.of_sink += 1;
+            }
+            1 => {
+                fake.kill();
+                sleep(away).await;
+                fake.revive().await;
+                count.of_store += 1;
+            }
+            _ => {
+                // The sink too, while its spool alone holds what it calls durable and nothing
+                // that comes later pushes it to the disk.
+                fake.kill();
+                load.quiet.store(true, Ordering::Relaxed);
+                sleep(away.max(Duration::from_millis(150))).await;
+                sink.kill();
+                load.quiet.store(false, Ordering::Relaxed);
+                sink.run().await;
+                fake.revive().await;
+                count.of_sink += 1;
+                count.of_store += 1;
+            }
         }
-        load.progress("strict fake", kill, kills);
+        load.progress("strict fake", count.of_sink + count.of_store, kills);
     }
     let (sent, durable) = load.end(&sink, || fake.world().weather = None).await;
     let row = |row: &bytes::Bytes| {
@@ -316,6 +335,7 @@ async fn compare(
 impl Load {
     fn start(sink: &Sink, seed: u64, pause: Duration, poison: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let quiet = Arc::new(AtomicBool::new(false));
         let sent = Arc::default();
         let durable = Arc::default();
         let epochs = [1, 2, 3];
@@ -325,6 +345,7 @@ impl Load {
             random: StdRng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(epoch.into())),
             url: sink.access_log_url(),
             stop: Arc::clone(&stop),
+            quiet: Arc::clone(&quiet),
             sent: Arc::clone(&sent),
             last: Vec::new(),
             pause,
@@ -338,6 +359,7 @@ impl Load {
         ));
         Self {
             stop,
+            quiet,
             sent,
             durable,
             workers: workers.into(),
@@ -346,7 +368,7 @@ impl Load {
     }
 
     fn progress(&self, of: &str, kill: u32, kills: u32) {
-        if kill.is_multiple_of(5) || kill == kills {
+        if kill % 5 < 2 || kill >= kills {
             println!(
                 "  {of}: {kill}/{kills} kills, {} records sent, {} durable",
                 self.sent.lock().unwrap().len(),
@@ -388,6 +410,7 @@ struct Worker {
     random: StdRng,
     url: String,
     stop: Arc<AtomicBool>,
+    quiet: Arc<AtomicBool>,
     sent: Arc<Mutex<BTreeMap<Place, Sent>>>,
     /// What was sent last, to be sent again after a cut.
     last: Vec<HttpEntry>,
@@ -406,6 +429,9 @@ impl Worker {
             let call = client.stream_access_logs(ReceiverStream::new(stream));
             let sending = async {
                 let mut entries = std::mem::take(&mut self.last);
+                if self.random.random_bool(0.5) {
+                    entries.clear(); // as Envoy, which sends nothing twice
+                }
                 loop {
                     let message = StreamAccessLogsMessage {
                         log_entries: Some(LogEntries::HttpLogs(HttpEntries {
@@ -420,6 +446,9 @@ impl Worker {
                     }
                     let pause = self.pause.mul_f64(self.random.random_range(0.0..2.0));
                     sleep(pause).await;
+                    while self.quiet.load(Ordering::Relaxed) {
+                        sleep(Duration::from_millis(5)).await;
+                    }
                     entries = (0..self.random.random_range(1..10))
                         .map(|_| self.record())
                         .collect();

@@ -13,7 +13,7 @@ use filter_core::mask::Masker;
 use filter_core::provider::{
     Api, Limits, Placed, Unreadable, Unscanned, mask_plain, mask_request, mask_response, models,
 };
-use fuzz::bodies::{APIS, body, change, strings, watch};
+use fuzz::bodies::{APIS, body, change, decoded, encode_contents, strings, watch};
 use fuzz::{PLANTED, head, masker};
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
@@ -45,6 +45,9 @@ fuzz_target!(init: { std::hint::black_box(masker()); }, |data: &[u8]| {
     for step in rest.as_chunks::<3>().0.iter().take(16) {
         planted.extend(change(&mut tree, *step));
     }
+    if api == Api::Ingest && !is_answer {
+        encode_contents(&mut tree);
+    }
     let written = write(&tree, way & 4 != 0);
     let Some((out, passed)) = stays(api, if is_answer { answer } else { request }, &written) else {
         return;
@@ -55,11 +58,11 @@ fuzz_target!(init: { std::hint::black_box(masker()); }, |data: &[u8]| {
     }
     let seen = serde_json::from_slice::<Value>(&out).expect("a body that was JSON stays JSON");
     for text in strings(&seen) {
+        let inside = decoded(text).filter(|_| api == Api::Ingest && !is_answer);
         for at in &planted {
-            assert!(
-                !text.contains(PLANTED[*at].1),
-                "planted secret {at} leaves: {text:?}"
-            );
+            let leaves = |text: &str| text.contains(PLANTED[*at].1);
+            assert!(!leaves(text), "planted secret {at} leaves: {text:?}");
+            assert!(!inside.as_deref().is_some_and(leaves), "planted secret {at} leaves encoded");
         }
     }
 });

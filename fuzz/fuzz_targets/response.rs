@@ -13,7 +13,7 @@ use std::rc::Rc;
 use filter_core::provider::{Api, Limits, ResponseMask, Unreadable, Watch};
 use filter_core::sse::{Decoder, Part, SseError};
 use fuzz::bodies::{APIS, watch};
-use fuzz::streams::{Upstream, hear, is_signed};
+use fuzz::streams::{Form, Upstream, hear, is_signed};
 use fuzz::{cuts, head, mask, masker, text};
 use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
@@ -31,13 +31,14 @@ fuzz_target!(init: { std::hint::black_box(masker()); }, |data: &[u8]| {
     let Some(([api, way, a, b], rest)) = head::<4>(data) else {
         return;
     };
-    let api = APIS[usize::from(api) % APIS.len()];
     let seed = u16::from_le_bytes([a, b]);
     if way & 1 == 0 {
+        let api = APIS[usize::from(api) % APIS.len()];
         any_cut_is_the_same(api, rest, seed, way & 2 != 0);
         return;
     }
-    let mut upstream = Upstream::new(api, way & 8 != 0);
+    let form = Form::of(api);
+    let mut upstream = Upstream::new(form, way & 8 != 0);
     for part in rest.split(|byte| *byte == 0xff).take(64) {
         if let Some((name, piece)) = part.split_first() {
             upstream.piece(*name, &text(piece));
@@ -47,7 +48,7 @@ fuzz_target!(init: { std::hint::black_box(masker()); }, |data: &[u8]| {
     if upstream.stream.len() > 1 << 15 {
         return;
     }
-    let (out, error) = any_cut_is_the_same(api, &upstream.stream, seed, false);
+    let (out, error) = any_cut_is_the_same(form.api(), &upstream.stream, seed, false);
     if error == Some(Unreadable::TooManyChannels) || error == Some(Unreadable::TooMuchHeld) {
         return;
     }
@@ -59,7 +60,7 @@ fuzz_target!(init: { std::hint::black_box(masker()); }, |data: &[u8]| {
         }
     }
     expected.retain(|_, text| !text.is_empty());
-    assert_eq!(hear(api, &out), expected);
+    assert_eq!(hear(form, &out), expected);
 });
 
 /// Masks a stream whole and in pieces; the bytes, the facts and the error are the same.

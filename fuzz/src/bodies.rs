@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use data_encoding::BASE64;
 use filter_core::provider::{Api, CallPattern, Watch};
 use serde_json::{Value, json};
 use wildmatch::WildMatch;
@@ -35,6 +36,10 @@ pub fn body(api: Api, is_answer: bool) -> Value {
         (Api::Messages, true) => messages_answer(),
         (Api::Responses, false) => responses_request(),
         (Api::Responses, true) => responses_answer(),
+        (Api::Mcp, false) => mcp_request(),
+        (Api::Mcp, true) => mcp_answer(),
+        (Api::Code | Api::Ingest, false) => code_request(),
+        (Api::Code | Api::Ingest, true) => code_answer(),
     }
 }
 
@@ -178,6 +183,63 @@ fn responses_answer() -> Value {
         ],
         "usage": { "input_tokens": 1, "output_tokens": 2 },
     })
+}
+
+fn code_request() -> Value {
+    json!({
+        "model": "embedding", "input": ["fn main", "let a"], "dimensions": 8, "prompt": "find",
+        "content": "let a = 1;", "path": "src/a.rs", "hash": "ab12", "geo_filter": { "path": "b" },
+        "docs": [{ "content": "let b = 2;", "path": "b.rs" }],
+    })
+}
+
+fn code_answer() -> Value {
+    json!({
+        "data": [{ "embedding": [0.5, -1], "index": 0 }, { "embedding": "AAAA" }],
+        "chunks": [{ "text": "let a", "range": { "start": 1 } }], "content": "let c = 3;",
+        "usage": { "prompt_tokens": 1 },
+    })
+}
+
+fn mcp_request() -> Value {
+    json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": "f", "arguments": { "a": "b", "list": ["c"] }, "_meta": { "t": "u" } },
+    })
+}
+
+fn mcp_answer() -> Value {
+    json!({
+        "jsonrpc": "2.0", "id": "1", "result": {
+            "content": [{ "type": "text", "text": "t" }, { "type": "image", "data": "AAAA" },
+                { "type": "resource", "resource": { "uri": "u", "text": "t", "blob": "AAAA" } }],
+            "contents": [{ "uri": "u", "blob": "AAAA" }],
+            "tools": [{ "name": "f", "description": "does" }], "isError": false },
+        "error": { "code": 1, "message": "m" },
+    })
+}
+
+/// Writes every text under `content` in base64, as files are sent to the index.
+pub fn encode_contents(tree: &mut Value) {
+    match tree {
+        Value::Array(list) => list.iter_mut().for_each(encode_contents),
+        Value::Object(map) => {
+            for (key, value) in map {
+                match value {
+                    Value::String(text) if key == "content" => {
+                        *text = BASE64.encode(text.as_bytes())
+                    }
+                    value => encode_contents(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The text that base64 stands for.
+pub fn decoded(text: &str) -> Option<String> {
+    String::from_utf8(BASE64.decode(text.as_bytes()).ok()?).ok()
 }
 
 /// Changes one value: its number (two bytes) and what to do. Says which of [`PLANTED`] it put there.

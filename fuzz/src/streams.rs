@@ -5,16 +5,47 @@ use std::collections::BTreeMap;
 use filter_core::provider::Api;
 use serde_json::{Value, json};
 
+/// An API whose answers are streams of texts in pieces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Chat,
+    Completions,
+    Messages,
+    Responses,
+}
+
+impl Form {
+    /// The API that a byte names.
+    pub fn of(byte: u8) -> Self {
+        [
+            Self::Chat,
+            Self::Completions,
+            Self::Messages,
+            Self::Responses,
+        ][usize::from(byte) % 4]
+    }
+
+    /// By the gateway's word.
+    pub fn api(self) -> Api {
+        match self {
+            Self::Chat => Api::Chat,
+            Self::Completions => Api::Completions,
+            Self::Messages => Api::Messages,
+            Self::Responses => Api::Responses,
+        }
+    }
+}
+
 /// Texts by where they stand: choice or item, and kind.
 pub type Texts = BTreeMap<(u64, &'static str), String>;
 
 /// Kinds of texts of each API.
-fn kinds(api: Api) -> &'static [&'static str] {
+fn kinds(api: Form) -> &'static [&'static str] {
     match api {
-        Api::Chat => &["content", "refusal", "function_call", "tool0", "tool1"],
-        Api::Completions => &["text"],
-        Api::Messages => &["text", "thinking", "partial_json"],
-        Api::Responses => &["output_text", "refusal", "summary", "arguments", "input"],
+        Form::Chat => &["content", "refusal", "function_call", "tool0", "tool1"],
+        Form::Completions => &["text"],
+        Form::Messages => &["text", "thinking", "partial_json"],
+        Form::Responses => &["output_text", "refusal", "summary", "arguments", "input"],
     }
 }
 
@@ -25,7 +56,7 @@ pub fn is_signed(kind: &str) -> bool {
 
 /// Writes the texts of an answer, in pieces.
 pub struct Upstream {
-    api: Api,
+    api: Form,
     pub stream: Vec<u8>,
     /// What was written.
     pub texts: Texts,
@@ -37,7 +68,7 @@ pub struct Upstream {
 
 impl Upstream {
     /// Begins an answer.
-    pub fn new(api: Api, named: bool) -> Self {
+    pub fn new(api: Form, named: bool) -> Self {
         let mut upstream = Self {
             api,
             stream: Vec::new(),
@@ -47,13 +78,13 @@ impl Upstream {
             number: 0,
         };
         match api {
-            Api::Chat | Api::Completions => {}
-            Api::Messages => {
+            Form::Chat | Form::Completions => {}
+            Form::Messages => {
                 upstream.event(json!({ "type": "message_start", "message": {
                     "id": "m", "model": "m", "content": [], "usage": { "input_tokens": 1 } } }));
                 upstream.event(json!({ "type": "ping" }));
             }
-            Api::Responses => upstream.event(json!({ "type": "response.created", "response": {
+            Form::Responses => upstream.event(json!({ "type": "response.created", "response": {
                 "id": "r", "model": "m", "status": "in_progress", "output": [] } })),
         }
         upstream
@@ -65,11 +96,11 @@ impl Upstream {
         let choice = u64::from(name & 1);
         let kind = kinds[usize::from(name >> 1) % kinds.len()];
         let key = match self.api {
-            Api::Chat if choice == 1 => (1, "content"),
-            Api::Chat => (0, kind),
-            Api::Completions => (u64::from(name % 6), "text"),
+            Form::Chat if choice == 1 => (1, "content"),
+            Form::Chat => (0, kind),
+            Form::Completions => (u64::from(name % 6), "text"),
             // The same kind again goes on; another one, or an odd name, begins an item.
-            Api::Messages | Api::Responses => {
+            Form::Messages | Form::Responses => {
                 if self.items.last() != Some(&kind) || choice == 1 {
                     self.end_item();
                     self.begin_item(kind);
@@ -79,7 +110,7 @@ impl Upstream {
         };
         self.texts.entry(key).or_default().push_str(piece);
         match self.api {
-            Api::Chat => {
+            Form::Chat => {
                 let delta = match key.1 {
                     "function_call" => json!({ "function_call": { "arguments": piece } }),
                     "tool0" => {
@@ -93,9 +124,9 @@ impl Upstream {
                 self.event(json!({ "id": "c", "model": "m", "choices": [
                     { "index": key.0, "delta": delta, "finish_reason": null }] }));
             }
-            Api::Completions => self.event(json!({ "id": "c", "choices": [
+            Form::Completions => self.event(json!({ "id": "c", "choices": [
                 { "index": key.0, "text": piece, "finish_reason": null }] })),
-            Api::Messages => {
+            Form::Messages => {
                 let delta = match kind {
                     "text" => json!({ "type": "text_delta", "text": piece }),
                     "thinking" => json!({ "type": "thinking_delta", "thinking": piece }),
@@ -105,7 +136,7 @@ impl Upstream {
                     json!({ "type": "content_block_delta", "index": key.0, "delta": delta }),
                 );
             }
-            Api::Responses => {
+            Form::Responses => {
                 let (stem, _) = stem(kind);
                 self.item_event(&format!("{stem}.delta"), "delta", &json!(piece));
             }
@@ -115,14 +146,14 @@ impl Upstream {
     /// Ends the answer: well, with a part of what belongs to it, or not at all.
     pub fn end(&mut self, way: u8) {
         match self.api {
-            Api::Chat | Api::Completions => {
+            Form::Chat | Form::Completions => {
                 if way & 1 != 0 {
                     let mut choices: Vec<_> = self.texts.keys().map(|key| key.0).collect();
                     choices.dedup();
                     for choice in choices {
                         let mut last = json!({ "index": choice, "finish_reason": "stop" });
                         match (self.api, way & 4) {
-                            (Api::Completions, _) => last["text"] = json!(""),
+                            (Form::Completions, _) => last["text"] = json!(""),
                             (_, 0) => last["delta"] = json!({ "content": "" }),
                             _ => last["delta"] = json!({}),
                         }
@@ -133,8 +164,8 @@ impl Upstream {
                     self.stream.extend_from_slice(b"data: [DONE]\n\n");
                 }
             }
-            Api::Messages | Api::Responses if way & 1 == 0 => {}
-            Api::Messages => {
+            Form::Messages | Form::Responses if way & 1 == 0 => {}
+            Form::Messages => {
                 self.end_item();
                 self.event(
                     json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" },
@@ -142,7 +173,7 @@ impl Upstream {
                 );
                 self.event(json!({ "type": "message_stop" }));
             }
-            Api::Responses => {
+            Form::Responses => {
                 self.end_item();
                 let output: Vec<_> = (0..self.items.len())
                     .map(|at| self.item(at, true))
@@ -156,7 +187,7 @@ impl Upstream {
     fn begin_item(&mut self, kind: &'static str) {
         let index = self.items.len();
         self.items.push(kind);
-        if self.api == Api::Messages {
+        if self.api == Form::Messages {
             let block = match kind {
                 "text" => json!({ "type": "text", "text": "" }),
                 "thinking" => json!({ "type": "thinking", "thinking": "", "signature": "" }),
@@ -184,7 +215,7 @@ impl Upstream {
         let Some(index) = self.items.len().checked_sub(1) else {
             return;
         };
-        if self.api == Api::Messages {
+        if self.api == Form::Messages {
             self.event(json!({ "type": "content_block_stop", "index": index }));
             return;
         }
@@ -246,7 +277,7 @@ impl Upstream {
     }
 
     fn event(&mut self, mut event: Value) {
-        if self.api == Api::Responses {
+        if self.api == Form::Responses {
             event["sequence_number"] = json!(self.number);
             self.number += 1;
         }
@@ -271,7 +302,7 @@ fn stem(kind: &str) -> (&'static str, &'static str) {
 }
 
 /// The texts that a caller puts together, without the empty ones. Repeats are what was said.
-pub fn hear(api: Api, stream: &[u8]) -> Texts {
+pub fn hear(api: Form, stream: &[u8]) -> Texts {
     let mut heard = Texts::new();
     let mut next_number = 0;
     let stream = std::str::from_utf8(stream).expect("a stream is UTF-8");
@@ -283,9 +314,9 @@ pub fn hear(api: Api, stream: &[u8]) -> Texts {
         };
         let event: Value = serde_json::from_str(event).expect("an event is JSON");
         match api {
-            Api::Chat | Api::Completions => hear_choices(api, &event, &mut heard),
-            Api::Messages => hear_block(&event, &mut heard),
-            Api::Responses => {
+            Form::Chat | Form::Completions => hear_choices(api, &event, &mut heard),
+            Form::Messages => hear_block(&event, &mut heard),
+            Form::Responses => {
                 assert_eq!(event["sequence_number"], next_number, "events are numbered");
                 next_number += 1;
                 hear_item(&event, &mut heard);
@@ -296,7 +327,7 @@ pub fn hear(api: Api, stream: &[u8]) -> Texts {
     heard
 }
 
-fn hear_choices(api: Api, event: &Value, heard: &mut Texts) {
+fn hear_choices(api: Form, event: &Value, heard: &mut Texts) {
     for choice in event["choices"].as_array().expect("choices") {
         let index = choice["index"].as_u64().expect("an index");
         let mut add = |kind: &'static str, text: &Value| {
@@ -305,7 +336,7 @@ fn hear_choices(api: Api, event: &Value, heard: &mut Texts) {
                 .or_default()
                 .push_str(text.as_str().unwrap_or_default());
         };
-        if api == Api::Completions {
+        if api == Form::Completions {
             add("text", &choice["text"]);
             continue;
         }
@@ -324,7 +355,7 @@ fn hear_block(event: &Value, heard: &mut Texts) {
     let Some(index) = event["index"].as_u64() else {
         return;
     };
-    for kind in kinds(Api::Messages) {
+    for kind in kinds(Form::Messages) {
         for text in [&event["delta"][kind], &event["content_block"][kind]] {
             heard
                 .entry((index, kind))
@@ -337,7 +368,7 @@ fn hear_block(event: &Value, heard: &mut Texts) {
 fn hear_item(event: &Value, heard: &mut Texts) {
     let name = event["type"].as_str().expect("a type");
     let index = event["output_index"].as_u64().unwrap_or_default();
-    for kind in kinds(Api::Responses) {
+    for kind in kinds(Form::Responses) {
         let (stem, key) = stem(kind);
         let text = heard.entry((index, kind)).or_default();
         if name == format!("response.{stem}.delta") {

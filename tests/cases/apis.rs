@@ -378,8 +378,8 @@ async fn p9_what_an_answer_cost_and_called_is_in_columns() {
     let expected = ["chat", "responses", "responses", "messages"];
     assert_eq!(json!(endpoints), json!(expected));
     for row in &rows {
-        assert_eq!(row["tool_calls"], "[\"bash\"]", "{row:?}");
-        let number = |column: &str| row[column].as_str().unwrap().parse::<u64>().unwrap();
+        assert_eq!(row["tool_calls"], json!(["bash"]), "{row:?}");
+        let number = |column: &str| row[column].as_u64().unwrap();
         assert!(number("output_tokens") > 0 && number("input_tokens") > 0);
         assert!(number("scanned_bytes") > 20);
         assert_eq!(row["response_model"], row["model"]);

@@ -518,7 +518,12 @@ impl Builder {
         upstream.set_github(DOMAIN);
 
         let mut configuration = bootstrap.filter();
+        let approvals = loopback(or_free(self.ports.approvals)?);
         if !self.bare {
+            if self.desk {
+                let url = format!("http://{approvals}");
+                configuration["approvals"] = json!({"cluster": "approvals", "public_url": url});
+            }
             configuration["identity"]["issuers"][0]["issuer"] = json!(issuer.url());
             for patch in &self.patches {
                 merge(&mut configuration, patch);
@@ -572,7 +577,7 @@ impl Builder {
         if self.desk {
             (self.tell)("the approval desk");
             let settings = desk::Settings {
-                listen: loopback(or_free(self.ports.approvals)?),
+                listen: approvals,
                 data: folder.join("approvals"),
                 deployment: deployment(&configuration),
                 domain: DOMAIN.to_owned(),

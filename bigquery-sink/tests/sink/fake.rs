@@ -75,6 +75,8 @@ pub enum Fault {
     Quota(Duration),
     /// Somebody has closed the stream.
     Finalize,
+    /// Write the rows, then end the call without an answer, and the stream with it.
+    LoseStream,
     /// The stream was idle for too long: there is none any more.
     Expire,
     /// Write and answer, and say that the table's schema has changed.
@@ -499,7 +501,7 @@ fn any_fault(random: &mut impl Rng) -> Fault {
         Code::Unavailable,
     ];
     let code = codes[random.random_range(0..codes.len())];
-    match random.random_range(0..13) {
+    match random.random_range(0..14) {
         0 => Fault::Cut,
         1 => Fault::WriteAndCut,
         2 => Fault::LoseAnswer,
@@ -512,6 +514,7 @@ fn any_fault(random: &mut impl Rng) -> Fault {
         9 => Fault::Expire,
         10 => Fault::Notice,
         11 => Fault::Refuse(Code::FailedPrecondition, Cause::StreamFinalized),
+        12 => Fault::LoseStream,
         _ => Fault::Slow(millis),
     }
 }
@@ -741,6 +744,7 @@ impl Fake {
             Some(
                 Fault::WriteAndCut
                 | Fault::LoseAnswer
+                | Fault::LoseStream
                 | Fault::Silence
                 | Fault::Notice
                 | Fault::Slow(_),
@@ -751,6 +755,12 @@ impl Fake {
         match fault {
             Some(Fault::WriteAndCut) => Fate::Cut,
             Some(Fault::LoseAnswer) => Fate::End,
+            Some(Fault::LoseStream) => {
+                if let Some(stream) = world.streams.get_mut(&connection.stream) {
+                    stream.closed = true;
+                }
+                Fate::End
+            }
             Some(Fault::Silence) => Fate::Silence,
             Some(Fault::Slow(after)) => Fate::Answer(Box::new(Ok(response)), after),
             Some(Fault::Notice) => {

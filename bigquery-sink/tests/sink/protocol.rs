@@ -378,6 +378,7 @@ async fn streams_that_end_by_themselves_are_followed_by_others() {
         (Fault::Finalize, 25),
         (Fault::Expire, 50),
         (Fault::Expire, 75),
+        (Fault::LoseStream, 100),
     ] {
         fake.world().faults.push_back(fault);
         sink.send(filter.records(25)).await.unwrap();
@@ -386,9 +387,9 @@ async fn streams_that_end_by_themselves_are_followed_by_others() {
         })
         .await;
     }
-    sink.drained(75.0).await;
-    assert!(tombstones(&fake, 75).is_empty());
-    assert_eq!(sink.log().matches("opened a write stream").count(), 4);
+    sink.drained(100.0).await;
+    assert!(tombstones(&fake, 100).is_empty());
+    assert_eq!(sink.log().matches("opened a write stream").count(), 5);
 }
 
 #[tokio::test]

@@ -52,6 +52,10 @@ pub struct Settings {
     pub open_streams: usize,
     /// Paired runs of the scenarios that start Envoys of their own.
     pub cold_runs: usize,
+    /// Requests that wait for a person at once.
+    pub held: usize,
+    /// Runs of the sink's own measurement.
+    pub sink_runs: usize,
     /// The program that serves the upstream: `bench`.
     pub program: PathBuf,
 }
@@ -65,6 +69,8 @@ impl Settings {
             warm_up: Duration::from_millis(300),
             open_streams: 500,
             cold_runs: 3,
+            held: 100,
+            sink_runs: 5,
             program,
         }
     }
@@ -76,6 +82,7 @@ impl Settings {
             window: Duration::from_millis(900),
             warm_up: Duration::from_millis(200),
             cold_runs: 1,
+            sink_runs: 1,
             ..Self::full(program)
         }
     }
@@ -88,6 +95,8 @@ impl Settings {
             warm_up: Duration::ZERO,
             open_streams: 5,
             cold_runs: 0,
+            held: 0,
+            sink_runs: 0,
             program,
         }
     }
@@ -138,7 +147,7 @@ pub async fn run(settings: &Settings, tell: fn(&str)) -> Result<Value> {
     let mut bench = Bench::start(settings.clone(), tell).await?;
     let token = bench.issuer.token("ana").sign();
     let mut sides = Sides::start(&bench, &bench.gate, "warm").await?;
-    sides.wait_until_ready(&token)?;
+    sides.wait_until_ready(&request(&token, false))?;
 
     let scenarios = scenarios(&token);
     let mut pairs: BTreeMap<&str, Vec<Pair>> = BTreeMap::new();
@@ -169,6 +178,12 @@ pub async fn run(settings: &Settings, tell: fn(&str)) -> Result<Value> {
         let (open, start) = open_streams(&mut bench, &token).await?;
         results.insert(format!("open_{}", settings.open_streams), open);
         results.insert("start".to_owned(), start);
+        let held = held(&mut bench, &token).await?;
+        results.insert(format!("held_{}", settings.held), held);
+    }
+    if settings.sink_runs > 0 {
+        tell("the sink");
+        results.insert("sink".to_owned(), sink_rates(settings.sink_runs)?);
     }
 
     Ok(json!({
@@ -209,6 +224,7 @@ impl Bench {
             ("copilot_proxy", upstream.address),
             ("identity_provider", issuer.address()),
             ("bigquery_sink", upstream.control),
+            ("approvals", upstream.control),
         ];
         envoy::isolate(&mut gate, &known);
         let mut bare = gate.clone();
@@ -249,12 +265,10 @@ impl Sides {
     }
 
     /// Asks both until they answer well: key sets come a moment after the start.
-    fn wait_until_ready(&self, token: &str) -> Result<()> {
-        let body = messages::chat(4 << 10, false, true);
-        let request = Request::new("/chat/completions", "json", token, &body);
+    fn wait_until_ready(&self, request: &Request) -> Result<()> {
         for side in [&self.bare, &self.gate] {
             let deadline = Instant::now() + crate::wait::DEADLINE;
-            while let Err(error) = Connection::open(side.address)?.exchange(&request) {
+            while let Err(error) = Connection::open(side.address)?.exchange(request) {
                 ensure!(Instant::now() < deadline, "{error}");
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -287,6 +301,7 @@ impl Side {
             ("GATE_GITHUB_TOKEN", keys.credential),
             ("GATE_FINGERPRINT_KEYS", keys.fingerprints),
             ("GATE_SINK_KEYS", keys.sink),
+            ("GATE_DESK_TOKEN", keys.desk),
         ];
         let settings = envoy::Settings {
             environment: environment
@@ -417,7 +432,7 @@ async fn open_streams(bench: &mut Bench, token: &str) -> Result<(Value, Value)> 
             bench.settings.cold_runs
         ));
         let mut sides = Sides::start(bench, &gate, &format!("cold-{run}")).await?;
-        sides.wait_until_ready(token)?;
+        sides.wait_until_ready(&request(token, false))?;
         let mut pair = (Pair::default(), Pair::default());
         for (side, memory, started) in [
             (&sides.bare, &mut pair.0.bare, &mut pair.1.bare),
@@ -447,6 +462,81 @@ async fn open_streams(bench: &mut Bench, token: &str) -> Result<(Value, Value)> 
         sides.stop();
     }
     Ok((report::scenario(&open), report::scenario(&start)))
+}
+
+/// Requests that wait for a person, and what others feel of them.
+async fn held(bench: &mut Bench, token: &str) -> Result<Value> {
+    let mut gate = bench.gate.clone();
+    let mut configuration = gate.filter();
+    let desk = json!({"cluster": "approvals", "public_url": "https://desk.gw.test", "hold": "4m"});
+    let findings = json!({"findings": {"at_least": 1}});
+    let rule = json!({"name": "ask", "when": findings, "then": "ask_approval", "approvers": "all"});
+    configuration["approvals"] = desk;
+    configuration["rules"] = json!([rule]);
+    gate.set_filter(&configuration, envoy::Form::default());
+    let settings = bench.settings.clone();
+    let others = Scenario {
+        name: "others",
+        request: request(token, false),
+        callers: 1,
+        pace: Pace::Closed,
+    };
+    let asking = request(token, true);
+    let mut pairs = Vec::new();
+    for run in 0..settings.cold_runs {
+        (bench.tell)(&format!(
+            "{} held requests, {}/{}",
+            settings.held,
+            run + 1,
+            settings.cold_runs
+        ));
+        let mut sides = Sides::start(bench, &gate, &format!("held-{run}")).await?;
+        sides.wait_until_ready(&others.request)?;
+        let alone = sides.gate.measure(&others, &settings)?;
+        let before = cpu::resident_kib(sides.gate.process)?;
+        let mut connections = Vec::new();
+        for _ in 0..settings.held {
+            let mut connection = Connection::open(sides.gate.address)?;
+            connection.send(&asking)?;
+            connections.push(connection);
+        }
+        bench.upstream.wait_for_asks(settings.held).await?;
+        let after = cpu::resident_kib(sides.gate.process)?;
+        let mut pair = sides.pair(false, |side| side.measure(&others, &settings))?;
+        #[expect(clippy::cast_precision_loss, reason = "a count")]
+        let each = (after - before) / settings.held as f64;
+        pair.gate.insert("kib_per_held".to_owned(), each);
+        for (path, value) in alone.iter().filter(|(path, _)| path.starts_with("ttfb_ms")) {
+            pair.gate.insert(format!("alone_{path}"), *value);
+        }
+        bench.upstream.release().await?;
+        sides.stop();
+        pairs.push(pair);
+    }
+    Ok(report::scenario(&pairs))
+}
+
+/// A chat request of 32 KiB with an answer in one piece.
+fn request(token: &str, secrets: bool) -> Request {
+    let body = messages::chat(32 << 10, false, secrets);
+    Request::new("/chat/completions", "json", token, &body)
+}
+
+/// What the sink takes, by its own measurement.
+fn sink_rates(runs: usize) -> Result<Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["bench", "--quiet", "--locked", "-p", "bigquery-sink"])
+        .args(["--bench", "throughput", "--", "--json", "--runs"])
+        .arg(runs.to_string())
+        .current_dir(sink::repository())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "the sink's measurement failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// The commit that is measured; with a plus if files differ from it.

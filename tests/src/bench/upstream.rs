@@ -2,7 +2,8 @@
 //! connection, HTTP/1.1 by hand. What it answers is chosen by the header `x-bench`.
 //!
 //! Beside it a server takes Envoy's access log and drops it, so that what the filter's records cost
-//! Envoy is measured and what a sink does with them is not.
+//! Envoy is measured and what a sink does with them is not. The same server is an approval desk
+//! where nobody decides until all are refused.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -21,6 +22,7 @@ use futures::FutureExt;
 use http_body_util::BodyExt;
 use hyper::{Request, Response, body::Incoming};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{cpu, messages};
 use crate::{
@@ -67,7 +69,7 @@ impl Upstream {
         })
     }
 
-    /// Lets the streams that are held open end.
+    /// Lets the streams that are held open end, and refuses whoever waits at the desk.
     pub async fn release(&mut self) -> Result<()> {
         self.process.check()?;
         self.ask("/release").await.map(drop)
@@ -87,6 +89,16 @@ impl Upstream {
         .await
     }
 
+    /// Waits until so many requests wait at the desk.
+    pub async fn wait_for_asks(&self, count: usize) -> Result<()> {
+        let mut last = String::new();
+        let all = wait::until("requests at the desk", async || {
+            last = self.ask("/waiting").await.ok()?;
+            (last == count.to_string()).then_some(())
+        });
+        all.await.with_context(|| format!("{last} of {count} wait"))
+    }
+
     async fn ask(&self, path: &str) -> Result<String> {
         let http = crate::client::client().build()?;
         let answer = http.get(format!("http://{}{path}", self.control)).send();
@@ -97,6 +109,9 @@ impl Upstream {
 #[derive(Default)]
 struct State {
     logged: AtomicU64,
+    /// Requests that wait at the desk.
+    waiting: AtomicU64,
+    desk: Notify,
     /// How often held streams were let go.
     releases: Mutex<u64>,
     released: Condvar,
@@ -133,7 +148,19 @@ async fn control(state: Arc<State>, request: Request<Incoming>) -> Answered {
         "/release" => {
             *state.releases.lock().unwrap() += 1;
             state.released.notify_all();
+            state.desk.notify_waiters();
             String::new()
+        }
+        "/waiting" => state.waiting.load(Ordering::Relaxed).to_string(),
+        "/v1/keys" => json!({"keys": []}).to_string(),
+        "/v1/approvals" => {
+            let refused = state.desk.notified();
+            state.waiting.fetch_add(1, Ordering::Relaxed);
+            refused.await;
+            state.waiting.fetch_sub(1, Ordering::Relaxed);
+            let url = "https://desk.gw.test/approvals/AP-AAAAAAAAAA";
+            json!({"id": "AP-AAAAAAAAAA", "state": "refused", "url": url, "expires_at": 0})
+                .to_string()
         }
         _ => {
             let mut body = request.into_body();

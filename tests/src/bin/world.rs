@@ -122,6 +122,7 @@ async fn run(upstream: Upstream) -> Result<ExitCode> {
     let mut builder = World::builder()
         .own_emulator()
         .desk()
+        .configure(demo::rules())
         .folder(state.clone())
         .ports(usual_ports(ports::GATEWAY.usual)?)
         .tell(|what| println!("starting {what}"));
@@ -163,6 +164,7 @@ async fn shell(command: &[String]) -> Result<ExitCode> {
     let world = World::builder()
         .own_emulator()
         .desk()
+        .configure(demo::rules())
         .folder(state)
         .keys(keys)
         .ports(usual_ports(443)?)

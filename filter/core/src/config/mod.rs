@@ -196,11 +196,15 @@ impl Config {
         if bytes.len() > MAX_CONFIG_BYTES {
             return Err(vec![fault(".", "larger than 1 MiB")]);
         }
-        let blank = |byte: &&u8| byte.is_ascii_whitespace();
-        let value = if bytes.iter().find(|byte| !blank(byte)) == Some(&b'{') {
-            serde_json::from_slice(bytes).map_err(|error| {
+        let value = if bytes.trim_ascii_start().starts_with(b"{") {
+            serde_json::from_slice(bytes).or_else(|error| {
+                // A `Struct` begins with the same two bytes, a line feed and a brace, if its first
+                // entry is 123 bytes long. It never is JSON.
+                let is_struct = bytes.starts_with(b"\n");
+                let tree = is_struct.then(|| Struct::decode(bytes).ok()).flatten();
                 let at = format!("line {} column {}", error.line(), error.column());
-                vec![fault(".", &format!("not JSON at {at}"))]
+                tree.map(from_struct)
+                    .ok_or_else(|| vec![fault(".", &format!("not JSON at {at}"))])
             })?
         } else {
             let tree = Struct::decode(bytes)

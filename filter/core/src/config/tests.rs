@@ -58,6 +58,36 @@ fn text_and_struct_give_one_policy_digest() {
 }
 
 #[test]
+fn a_struct_of_any_length_is_not_taken_for_text() {
+    // once a first entry of 123 bytes, whose length is written as a brace, made it text
+    let mut lengths = Vec::new();
+    for length in 1..=120 {
+        let domain = format!("{}.example", "a".repeat(length));
+        let tree = with("/hosts/domain", json!(domain));
+        let encoded = |fields: &[&str]| {
+            let part = fields
+                .iter()
+                .map(|key| ((*key).to_owned(), tree[key].clone()));
+            let Some(Kind::StructValue(part)) = to_struct(&Value::Object(part.collect())).kind
+            else {
+                panic!("not an object");
+            };
+            part.encode_to_vec()
+        };
+        let all = tree.as_object().unwrap().keys().map(String::as_str);
+        let rest: Vec<_> = all.filter(|key| *key != "hosts").collect();
+        let bytes = [encoded(&["hosts"]), encoded(&rest)].concat();
+        lengths.push(bytes[1]);
+        let read = Config::from_bytes(&bytes).unwrap();
+        assert_eq!(
+            read.policy_digest,
+            Config::from_value(tree).unwrap().policy_digest
+        );
+    }
+    assert!(lengths.contains(&b'{'));
+}
+
+#[test]
 fn the_digest_sees_meaning_and_not_spelling() {
     let digest = |value| Config::from_value(value).unwrap().policy_digest;
     let base = digest(example());

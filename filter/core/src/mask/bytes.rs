@@ -10,14 +10,8 @@ pub(super) fn is_name(byte: u8) -> bool {
     class(byte) & NAME != 0
 }
 
-/// Bytes at which neither a token nor a name starts, nor a URL's host.
-pub(super) fn is_idle(byte: u8) -> bool {
-    class(byte) & (NAME | SLASH) == 0
-}
-
 const WORD: u8 = 1;
 const NAME: u8 = 2;
-const SLASH: u8 = 4;
 
 fn class(byte: u8) -> u8 {
     const CLASSES: [u8; 256] = classes();
@@ -33,8 +27,6 @@ const fn classes() -> [u8; 256] {
             classes[byte as usize] = WORD | NAME;
         } else if byte == b'-' || byte == b'.' {
             classes[byte as usize] = NAME;
-        } else if byte == b'/' {
-            classes[byte as usize] = SLASH;
         }
         byte += 1;
     }

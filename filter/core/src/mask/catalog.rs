@@ -11,8 +11,9 @@ use regex_automata::dfa::dense::DFA;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
+use super::bytes::is_opening;
 use super::detector::{Detector, Grade, Rule, Start};
-use super::names::Name;
+use super::names::{Name, may_be_anchor};
 use super::patterns::{detectors, proofs};
 
 /// The compiled detectors; made once per worker, from automata that `build.rs` has made.
@@ -20,6 +21,8 @@ pub struct Catalog {
     words: Tokens,
     openings: Tokens,
     pem: Pattern,
+    /// What may begin at each pair of bytes: bits of [`turn`].
+    turns: Box<[u8]>,
     /// Key names, in the order of the table: ends of names, the grade of values, the detector.
     named: Vec<(&'static [&'static str], Grade, usize)>,
     /// In the order of the table.
@@ -53,6 +56,20 @@ pub(super) struct Pattern {
     pub(super) start: StateID,
     /// Pairs of bytes with which a match can begin: one bit each, so that most words cost one look.
     pairs: Vec<u64>,
+}
+
+/// Why the machine looks closer at a pair of bytes; most pairs give no reason.
+pub(super) mod turn {
+    /// The first may begin a token.
+    pub(in super::super) const TOKEN: u8 = 1;
+    /// The first may begin an anchor of a key name.
+    pub(in super::super) const ANCHOR: u8 = 2;
+    /// The first may belong to what announces a password without a name.
+    pub(in super::super) const UNNAMED: u8 = 4;
+    /// The second may end `://`.
+    pub(in super::super) const URL: u8 = 8;
+    /// The second may begin a token that stands behind the first only.
+    pub(in super::super) const OPENING: u8 = 16;
 }
 
 /// What a PEM block goes on with; numbers of its first patterns; the other is a header line.
@@ -101,6 +118,7 @@ impl Catalog {
                 prefix,
             });
         }
+        let words = Tokens::new(Start::Word, automaton!("words"));
         let find = |fits: fn(&Detector) -> bool| {
             let place = entries.iter().position(|entry| fits(entry.detector));
             place.unwrap_or(usize::MAX)
@@ -111,7 +129,8 @@ impl Catalog {
             fields: find(|detector| matches!(detector.rule, Rule::Fields)),
             aws_pair: find(|detector| matches!(detector.rule, Rule::AwsPair)),
             aws_id: find(|detector| detector.name == "aws-access-key-id"),
-            words: Tokens::new(Start::Word, automaton!("words")),
+            turns: turns(&words.pattern),
+            words,
             openings: Tokens::new(Start::Opening, automaton!("openings")),
             pem: Pattern::new(automaton!("pem")),
             named,
@@ -128,6 +147,15 @@ impl Catalog {
             Start::Word => &self.words,
             Start::Opening => &self.openings,
         }
+    }
+
+    /// Reasons to look closer at this pair of bytes.
+    pub(super) fn turn(&self, first: u8, second: u8) -> u8 {
+        let pair = u16::from_be_bytes([first, second]);
+        self.turns
+            .get(usize::from(pair))
+            .copied()
+            .unwrap_or_default()
     }
 
     pub(super) fn pem(&self) -> &Pattern {
@@ -240,6 +268,27 @@ fn pair(first: u8, second: u8) -> (usize, u64) {
         usize::from(first) << 2 | usize::from(second >> 6),
         1 << (second & 63),
     )
+}
+
+fn turns(words: &Pattern) -> Box<[u8]> {
+    let starts = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let reasons = |pair: u16| {
+        let [first, second] = pair.to_be_bytes();
+        // a placeholder of ours counts as a token
+        let token = starts(first) && words.may_begin(first, second) || [first, second] == *b"MA";
+        // `-p`, `-u`, `--user`, a port before a colon
+        let unnamed = matches!([first, second], [b'-', b'p' | b'u'] | [b'0'..=b'9', b':']);
+        let reasons = [
+            (token, turn::TOKEN),
+            (may_be_anchor(first, second), turn::ANCHOR),
+            (unnamed, turn::UNNAMED),
+            ([first, second] == *b"//", turn::URL),
+            (is_opening(first) && starts(second), turn::OPENING),
+        ];
+        let held = reasons.iter().filter(|(holds, _)| *holds);
+        held.fold(0, |all, (_, reason)| all | reason)
+    };
+    (0..=u16::MAX).map(reasons).collect()
 }
 
 /// The literal beginning of a pattern.

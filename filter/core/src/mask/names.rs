@@ -21,23 +21,24 @@ pub(super) fn has_anchor(name: &[u8]) -> bool {
             .array_windows()
             .enumerate()
             .any(|(at, [first, second])| {
-                may_start(*first, *second)
-                    && ANCHORS
-                        .iter()
-                        .find(|(letter, _)| *letter == first.to_ascii_lowercase())
-                        .is_some_and(|(_, anchors)| starts_with_any(name.get(at..), anchors))
+                may_be_anchor(*first, *second) && name.get(at..).is_some_and(starts_with_anchor)
             })
 }
 
-fn starts_with_any(rest: Option<&[u8]>, anchors: &[&str]) -> bool {
-    anchors.iter().any(|anchor| {
-        let start = rest.and_then(|rest| rest.get(..anchor.len()));
-        start.is_some_and(|start| start.eq_ignore_ascii_case(anchor.as_bytes()))
+/// Whether an anchor stands at the start, in any case.
+pub(super) fn starts_with_anchor(text: &[u8]) -> bool {
+    let first = text.first().map(u8::to_ascii_lowercase);
+    let anchors = ANCHORS.iter().find(|(letter, _)| Some(*letter) == first);
+    anchors.is_some_and(|(_, anchors)| {
+        anchors.iter().any(|anchor| {
+            let start = text.get(..anchor.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(anchor.as_bytes()))
+        })
     })
 }
 
 /// Whether an anchor may start with these two bytes; one look for most that none does.
-fn may_start(first: u8, second: u8) -> bool {
+pub(super) fn may_be_anchor(first: u8, second: u8) -> bool {
     const PAIRS: [u32; 32] = pairs();
     let row = PAIRS.get(usize::from(first & 31)).copied();
     row.unwrap_or_default() >> (second & 31) & 1 != 0

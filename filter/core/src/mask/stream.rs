@@ -15,12 +15,12 @@ use std::fmt;
 
 use regex_automata::dfa::Automaton as _;
 
-use super::bytes::{is_base64, is_idle, is_name, is_opening, is_word};
+use super::bytes::{is_base64, is_name, is_opening, is_word};
 use super::canonical::{base64_of, first_line, percent_decoded};
-use super::catalog::{Catalog, Pattern, pem};
+use super::catalog::{Catalog, Pattern, pem, turn};
 use super::detector::{Check, Grade, Rule, Start, Tail};
 use super::gap::{Gap, Next};
-use super::names::{Name, has_anchor};
+use super::names::{LONGEST, Name, has_anchor, starts_with_anchor};
 use super::placeholder::{DIGEST_LENGTH, Look, PREFIX, Seal, look};
 use super::validate::{aws_secret_holds, proof_holds, url_password_holds, value_holds};
 use super::value_end::{End, bare_end, quoted_end, url_password_end};
@@ -231,8 +231,7 @@ impl TextMask {
             }
             self.at += 1;
             if self.armed.is_none() {
-                let rest = bytes.get(self.at..).unwrap_or_default();
-                self.at += rest.iter().take_while(|byte| is_idle(**byte)).count();
+                self.skip(catalog, bytes);
             }
             return;
         }
@@ -251,6 +250,56 @@ impl TextMask {
             Some([b'%', ..]) => length.min(2),
             _ => length,
         };
+    }
+
+    /// Goes on to the next place where something may begin, or to the last byte: whether something
+    /// does may depend on the byte behind it. No name is being read and no value is expected.
+    fn skip(&mut self, catalog: &Catalog, bytes: &[u8]) {
+        let from = self.at.saturating_sub(1);
+        let last = self.at.max(bytes.len().saturating_sub(1));
+        let pairs = bytes.get(from..).unwrap_or_default().array_windows();
+        for (passed, &[first, second]) in pairs.enumerate() {
+            let reasons = catalog.turn(first, second);
+            if reasons != 0 && self.stops(reasons, from + passed, catalog, bytes) {
+                return self.find_name(bytes);
+            }
+        }
+        self.at = last;
+        self.find_name(bytes);
+    }
+
+    /// Moves to the pair of bytes at `at`, or to its second; says whether something may begin there.
+    fn stops(&mut self, reasons: u8, at: usize, catalog: &Catalog, bytes: &[u8]) -> bool {
+        self.at = at;
+        let rest = bytes.get(at..).unwrap_or_default();
+        if reasons & turn::TOKEN != 0 && self.is_boundary(bytes)
+            || reasons & turn::ANCHOR != 0 && starts_with_anchor(rest)
+            || reasons & turn::UNNAMED != 0
+        {
+            return true;
+        }
+        self.at = at + 1;
+        let tokens = catalog.tokens(Start::Opening);
+        reasons & turn::URL != 0
+            || reasons & turn::OPENING != 0
+                && match rest {
+                    [_, second, third, ..] => tokens.pattern.may_begin(*second, *third),
+                    _ => true,
+                }
+    }
+
+    /// Finds the start of the name to which the byte before the place belongs.
+    fn find_name(&mut self, bytes: &[u8]) {
+        let floor = usize::try_from(self.floor.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        // of a longer one nothing but its length counts
+        let floor = floor.max(self.at.saturating_sub(LONGEST + 2)).min(self.at);
+        let before = bytes.get(floor..self.at).unwrap_or_default();
+        let length = before
+            .iter()
+            .rev()
+            .take_while(|byte| is_name(**byte))
+            .count();
+        self.name = (length > 0).then(|| self.offset() - length as u64);
     }
 
     // --- tokens -------------------------------------------------------------------------------
