@@ -593,3 +593,81 @@ async fn ghost_text_never_waits() {
     assert_eq!(world.upstream().arrivals(), 0);
     assert_eq!(world.approver("bo").waiting().await.unwrap().len(), 0);
 }
+
+#[tokio::test]
+async fn p7_holds_in_every_chat_api_and_goes_on_in_each() {
+    let world = world("content", "1s").await;
+    let (bo, ana) = (world.approver("bo"), world.caller("ana"));
+    let risky = format!("use {TOKEN} ");
+    let part = |kind: &str, text: &str| json!([{ "type": kind, "text": text }]);
+    let turn = |role: &str, content: Value| json!({ "role": role, "content": content });
+    for path in ["/responses", "/v1/messages"] {
+        world.upstream().forget();
+        let arrived = world.upstream().arrivals();
+        let (mut body, list, user, assistant) = if path == "/responses" {
+            (
+                e2e::caller::responses(&risky),
+                "input",
+                "input_text",
+                "output_text",
+            )
+        } else {
+            (e2e::caller::messages(&risky), "messages", "text", "text")
+        };
+        for stream in [true, false] {
+            body["stream"] = json!(stream);
+            let first = ana.post(path, &body).await.unwrap();
+            assert!(pends(&first), "{path} {stream}: {}", first.body_text());
+            let mut later = body.clone();
+            let turns = later[list].as_array_mut().unwrap();
+            turns.push(turn("assistant", part(assistant, &first.text())));
+            turns.push(turn("user", part(user, "go on")));
+            assert!(
+                pends(&ana.post(path, &later).await.unwrap()),
+                "{path} {stream}"
+            );
+            assert_eq!(world.upstream().arrivals(), arrived, "{path} {stream}");
+            if stream {
+                continue;
+            }
+            bo.grant_next().await.unwrap();
+            let answer = ana.post(path, &later).await.unwrap();
+            assert_eq!(
+                (answer.status, answer.text().as_str()),
+                (200, "go on"),
+                "{path}"
+            );
+            let sent = world.upstream().requests();
+            assert_eq!(sent.len(), 1, "{path}");
+            assert!(!sent[0].contains(TOKEN) && !sent[0].contains("Copilot Gate"));
+            assert_eq!(sent[0].json()[list].as_array().unwrap().len(), 2, "{path}");
+        }
+        // A tool call: pending, then granted.
+        world.upstream().script(shell(&format!("curl {path}")));
+        let mut go = body.clone();
+        go[list] = json!([turn("user", part(user, "go"))]);
+        for stream in [true, false] {
+            go["stream"] = json!(stream);
+            let held = ana.post(path, &go).await.unwrap();
+            let text = held.body_text();
+            assert!(
+                held.text().contains("waits for approval by ops"),
+                "{path} {stream}: {text}"
+            );
+            assert!(
+                held.tool_calls().is_empty() && !text.contains("curl"),
+                "{path}: {text}"
+            );
+        }
+        bo.grant_next().await.unwrap();
+        for stream in [true, false] {
+            go["stream"] = json!(stream);
+            let answer = ana.post(path, &go).await.unwrap();
+            let calls: Vec<(String, String)> = answer.tool_calls().into_values().collect();
+            assert_eq!(calls.len(), 1, "{path} {stream}: {}", answer.body_text());
+            assert!(calls[0].1.contains("curl"), "{path} {stream}");
+        }
+        world.upstream().script(Answer::default());
+    }
+    assert_eq!(bo.waiting().await.unwrap().len(), 0);
+}

@@ -26,7 +26,7 @@ fn a_person_at_the_cli_gets_masked_answers_and_readable_decisions() {
     inside(
         "copilot_cli::a_person_at_the_cli_gets_masked_answers_and_readable_decisions",
         async || {
-            let world = matrix::start(matrix::builder()).await;
+            let world = matrix::world(443).await;
             let terminal = open(&world, &world.issuer().token("ana").sign());
             for (model, path) in MODELS {
                 an_agent_reads_a_secret(&world, &terminal, model, path).await;
@@ -117,7 +117,7 @@ async fn a_question_waits_and_goes_on_when_granted(
         .await
         .unwrap();
     assert!(shown.status.success(), "{model}: {shown:?}");
-    matrix::assert_documented(CLIENT, "A request that waits", &shown.printed);
+    matrix::assert_documented(CLIENT, "A request that waits for approval", &shown.printed);
     assert_eq!(world.upstream().requests_to(path).len(), 0, "{model}");
 
     world.approver("bo").grant_next().await.unwrap();

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use e2e::{sink::repository, world::World};
 
 /// Pages for people, from the repository's root.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/operator.md",
@@ -13,6 +13,9 @@ const PAGES: [&str; 8] = [
     "docs/auditor.md",
     "docs/clients.md",
     "docs/approver.md",
+    "docs/developers.md",
+    "docs/threat-model.md",
+    "docs/performance.md",
     "docs/sink.md",
 ];
 

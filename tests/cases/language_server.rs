@@ -136,7 +136,8 @@ fn people_in_an_editor_get_masked_answers_and_readable_decisions() {
     inside(
         "people_in_an_editor_get_masked_answers_and_readable_decisions",
         async || {
-            let (world, server) = at_work_as_ana(matrix::builder()).await;
+            let world = matrix::world(443).await;
+            let server = sign_in(&world).await;
             for (model, path) in MODELS {
                 an_agent_reads_a_secret(&world, &server, model, path).await;
                 the_model_writes_a_secret(&world, &server, model).await;
@@ -234,7 +235,7 @@ async fn a_question_waits_and_goes_on_when_granted(
     let question = format!("Who made {HELD}, {model}?");
     let turn = server.chat(&question, model).await.unwrap();
     assert!(turn.errors.is_empty(), "{model}: {turn:?}");
-    matrix::assert_documented(CLIENT, "A request that waits", &turn.reply);
+    matrix::assert_documented(CLIENT, "A request that waits for approval", &turn.reply);
     assert!(!world.upstream().saw("Who made"), "{model}: {turn:?}");
 
     world.approver("bo").grant_next().await.unwrap();
@@ -321,10 +322,15 @@ async fn at_work(builder: Builder, token: &str) -> (World, LanguageServer) {
 
 async fn at_work_as_ana(builder: Builder) -> (World, LanguageServer) {
     let world = start(builder).await;
-    let server = open_editor(&world, &world.issuer().token("ana").sign()).await;
+    let server = sign_in(&world).await;
+    (world, server)
+}
+
+async fn sign_in(world: &World) -> LanguageServer {
+    let server = open_editor(world, &world.issuer().token("ana").sign()).await;
     let status = server.status().await.unwrap();
     assert_eq!(status["status"], "OK", "{status}");
-    (world, server)
+    server
 }
 
 async fn signed_in() -> (World, LanguageServer) {

@@ -5,6 +5,7 @@ use std::{fs, future::Future};
 
 use e2e::{
     namespace,
+    ports::free,
     sink::repository,
     upstream::{Seen, Upstream},
     world::{Builder, CREDENTIAL, Ports, World},
@@ -37,8 +38,8 @@ pub(crate) const MODELS: [(&str, &str); 3] = [
     ("claude-sonnet-4.6", "/v1/messages"),
 ];
 
-/// A gateway with an approval desk, and rules with every outcome.
-pub(crate) fn builder() -> Builder {
+/// A world with an approval desk, rules with every outcome, and its gateway on that port.
+pub(crate) async fn world(gateway: u16) -> World {
     let rules = json!([
         {"name": "secrets", "when": {"findings": {"at_least": 1}}, "then": "mask"},
         {
@@ -51,11 +52,18 @@ pub(crate) fn builder() -> Builder {
         },
     ]);
     // Long enough for a decision on a busy machine, short enough to wait for in vain.
+    let approvals = free().unwrap();
     let desk = json!({
-        "cluster": "approvals", "public_url": "https://approvals.gw.example", "hold": "6s",
+        "cluster": "approvals", "public_url": format!("http://127.0.0.1:{approvals}"), "hold": "6s",
     });
+    let ports = Ports {
+        gateway,
+        approvals,
+        ..Ports::default()
+    };
     let configuration = json!({"approvals": desk, "rules": rules});
-    World::builder().desk().configure(configuration)
+    let builder = World::builder().desk().configure(configuration);
+    builder.ports(ports).start().await.unwrap()
 }
 
 /// Runs a case in a namespace where the gateway is `https://gw.test`.
@@ -110,17 +118,19 @@ pub(crate) fn assert_documented(client: &str, situation: &str, shown: &str) {
     );
 }
 
-/// Decisions and approvals without their ids.
+/// Decisions and approvals without their ids, the desk under a name that people would give it.
 fn nameless(text: &str) -> String {
-    let without = |text: &str, mark: &str| {
+    let without = |text: &str, mark: &str, name: &str| {
         let mut parts = text.split(mark);
         let first = parts.next().unwrap_or_default().to_owned();
         parts.fold(first, |text, part| {
             let behind = part.trim_start_matches(|c: char| c.is_ascii_alphanumeric());
-            format!("{text}{mark}…{behind}")
+            format!("{text}{name}{behind}")
         })
     };
-    without(&without(text, "gd_"), "AP-")
+    let text = without(text, "gd_", "gd_…");
+    let text = without(&text, "AP-", "AP-…");
+    without(&text, "http://127.0.0.1:", "https://approvals.gw.example")
 }
 
 /// Terminals break lines as they like.

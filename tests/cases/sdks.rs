@@ -71,7 +71,7 @@ async fn they_understand_the_fake_github() {
 
 #[tokio::test]
 async fn programs_get_masked_answers_and_readable_refusals() {
-    let world = matrix::builder().start().await.unwrap();
+    let world = matrix::world(0).await;
     let mut sdk = open(&world, &world.issuer().token("ana").sign());
     for (api, model, path) in APIS {
         for stream in [true, false] {
@@ -214,7 +214,7 @@ async fn a_question_waits_and_goes_on_when_granted(world: &World, sdk: &mut Sdk,
     let question = format!("Who made {HELD}? ({case:?})");
     let given = ask(sdk, case, &question).await;
     assert!(given.error.is_null(), "{case:?}: {given:?}");
-    matrix::assert_documented(CLIENT, "A request that waits", &given.text);
+    matrix::assert_documented(CLIENT, "A request that waits for approval", &given.text);
     assert_eq!(given.requests, 1, "{case:?}");
     assert_eq!(world.upstream().requests_to(case.path).len(), 0, "{case:?}");
 
