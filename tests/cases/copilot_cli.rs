@@ -96,9 +96,7 @@ async fn a_question_is_held_and_granted(world: &World, terminal: &Terminal, mode
     world.upstream().forget();
     world.upstream().script(Answer::text("Rotate it.\n"));
     let question = format!("What is {HELD} for?");
-    let approver = world.approver("bo");
-    let (shown, granted) = tokio::join!(terminal.ask(&question, model), approver.grant_next());
-    granted.unwrap();
+    let shown = matrix::granting(world, terminal.ask(&question, model)).await;
     let shown = shown.unwrap();
     assert!(shown.status.success(), "{model}: {shown:?}");
     assert!(shown.printed.contains("Rotate it."), "{model}: {shown:?}");
@@ -120,7 +118,7 @@ async fn a_question_waits_and_goes_on_when_granted(
     matrix::assert_documented(CLIENT, "A request that waits for approval", &shown.printed);
     assert_eq!(world.upstream().requests_to(path).len(), 0, "{model}");
 
-    world.approver("bo").grant_next().await.unwrap();
+    matrix::grant(world, &shown.printed).await;
     let again = ["--continue", "-p", "go on", "--model", model];
     let shown = terminal.run(&again).await.unwrap();
     assert!(shown.printed.contains("Rotate it."), "{model}: {shown:?}");

@@ -142,9 +142,12 @@ fn people_in_an_editor_get_masked_answers_and_readable_decisions() {
                 an_agent_reads_a_secret(&world, &server, model, path).await;
                 the_model_writes_a_secret(&world, &server, model).await;
                 a_question_is_refused(&world, &server, model, path).await;
-                a_question_is_held_and_granted(&world, &server, model, path).await;
-                a_question_waits_and_goes_on_when_granted(&world, &server, model, path).await;
             }
+            // these take their time, and what it shows of them is the same in each API
+            let [first, second, third] = MODELS;
+            a_question_is_held_and_granted(&world, &server, first).await;
+            a_question_waits_and_goes_on_when_granted(&world, &server, second).await;
+            a_question_waits_and_goes_on_when_granted(&world, &server, third).await;
             // the refusals have cost nobody their token
             let tokens = world.upstream().requests_to("/v2/token");
             assert_eq!(tokens.len(), 0, "the gateway answers these");
@@ -208,16 +211,12 @@ async fn a_question_is_refused(world: &World, server: &LanguageServer, model: &s
 async fn a_question_is_held_and_granted(
     world: &World,
     server: &LanguageServer,
-    model: &str,
-    path: &str,
+    (model, path): (&str, &str),
 ) {
     world.upstream().forget();
     world.upstream().script(Answer::text("Rotate it.\n"));
-    // what was granted once is remembered: each model has its own words
     let question = format!("What is {HELD} for, {model}?");
-    let approver = world.approver("bo");
-    let (turn, granted) = tokio::join!(server.chat(&question, model), approver.grant_next());
-    granted.unwrap();
+    let turn = matrix::granting(world, server.chat(&question, model)).await;
     let turn = turn.unwrap();
     assert!(turn.errors.is_empty(), "{model}: {turn:?}");
     assert_eq!(turn.reply.trim(), "Rotate it.", "{model}");
@@ -228,17 +227,18 @@ async fn a_question_is_held_and_granted(
 async fn a_question_waits_and_goes_on_when_granted(
     world: &World,
     server: &LanguageServer,
-    model: &str,
-    path: &str,
+    (model, path): (&str, &str),
 ) {
     world.upstream().forget();
+    world.upstream().script(Answer::text("Rotate it.\n"));
+    // what was granted once is remembered for the model, and editors ask one for the other
     let question = format!("Who made {HELD}, {model}?");
     let turn = server.chat(&question, model).await.unwrap();
     assert!(turn.errors.is_empty(), "{model}: {turn:?}");
     matrix::assert_documented(CLIENT, "A request that waits for approval", &turn.reply);
     assert!(!world.upstream().saw("Who made"), "{model}: {turn:?}");
 
-    world.approver("bo").grant_next().await.unwrap();
+    matrix::grant(world, &turn.reply).await;
     let turn = server.go_on(&turn, "go on", model).await.unwrap();
     assert!(turn.errors.is_empty(), "{model}: {turn:?}");
     assert_eq!(turn.reply.trim(), "Rotate it.", "{model}");

@@ -1,16 +1,17 @@
 //! What the cases of real clients have in common: a policy with every outcome in it, and a secret
 //! for each.
 
-use std::{fs, future::Future};
+use std::{fs, future::Future, time::Duration};
 
 use e2e::{
     namespace,
     ports::free,
     sink::repository,
     upstream::{Seen, Upstream},
+    wait,
     world::{Builder, CREDENTIAL, Ports, World},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// An invented secret that is masked. (The Copilot CLI hides tokens of GitHub's form itself.)
 pub(crate) const MASKED: &str = concat!(
@@ -54,7 +55,7 @@ pub(crate) async fn world(gateway: u16) -> World {
     // Long enough for a decision on a busy machine, short enough to wait for in vain.
     let approvals = free().unwrap();
     let desk = json!({
-        "cluster": "approvals", "public_url": format!("http://127.0.0.1:{approvals}"), "hold": "6s",
+        "cluster": "approvals", "public_url": format!("http://127.0.0.1:{approvals}"), "hold": "4s",
     });
     let ports = Ports {
         gateway,
@@ -65,6 +66,9 @@ pub(crate) async fn world(gateway: u16) -> World {
     let builder = World::builder().desk().configure(configuration);
     builder.ports(ports).start().await.unwrap()
 }
+
+/// How long a client may take until it asks: some start first.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Runs a case in a namespace where the gateway is `https://gw.test`.
 pub(crate) fn inside<F: Future<Output = ()>>(name: &str, case: impl FnOnce() -> F) {
@@ -84,6 +88,33 @@ pub(crate) async fn start(builder: Builder) -> World {
         ..Ports::default()
     };
     builder.ports(gateway).start().await.unwrap()
+}
+
+/// Does `asking`, and grants the first that begins to wait meanwhile. Others may wait from before:
+/// editors also ask in the background about the same conversation, in other words.
+pub(crate) async fn granting<T>(world: &World, asking: impl Future<Output = T>) -> T {
+    let approver = world.approver("bo");
+    let before = approver.waiting().await.unwrap();
+    let grant = async {
+        let waiting = wait::within(PATIENCE, "request that waits", async || {
+            let waiting = approver.waiting().await?;
+            let new = |waits: &Value| before.iter().all(|old| old["id"] != waits["id"]);
+            Ok(waiting.into_iter().find(new))
+        });
+        let waiting = waiting.await.unwrap();
+        approver.decide(&waiting, "grant", "").await.unwrap();
+    };
+    tokio::join!(asking, grant).0
+}
+
+/// Grants that of which a pending answer tells.
+pub(crate) async fn grant(world: &World, answer: &str) {
+    let (_, behind) = answer.split_once("AP-").unwrap();
+    let letters = behind.chars().take_while(char::is_ascii_alphanumeric);
+    let id = format!("AP-{}", letters.collect::<String>());
+    let approver = world.approver("bo");
+    let approval = approver.look(&id).await.unwrap();
+    approver.decide(&approval, "grant", "").await.unwrap();
 }
 
 /// Fails if anything that must stay went upstream: a secret, a text or a token of ours.

@@ -200,9 +200,7 @@ async fn a_question_is_held_and_granted(world: &World, sdk: &mut Sdk, case: &Cas
     world.upstream().script(Answer::text("Rotate it.\n"));
     // what was granted once is remembered: each case has its own words
     let question = format!("What is {HELD} for? ({case:?})");
-    let approver = world.approver("bo");
-    let (given, granted) = tokio::join!(ask(sdk, case, &question), approver.grant_next());
-    granted.unwrap();
+    let given = matrix::granting(world, ask(sdk, case, &question)).await;
     assert_eq!(given.text, "Rotate it.\n", "{case:?}: {given:?}");
     assert_eq!(given.requests, 1, "{case:?}");
     assert_eq!(world.upstream().requests_to(case.path).len(), 1, "{case:?}");
@@ -218,7 +216,7 @@ async fn a_question_waits_and_goes_on_when_granted(world: &World, sdk: &mut Sdk,
     assert_eq!(given.requests, 1, "{case:?}");
     assert_eq!(world.upstream().requests_to(case.path).len(), 0, "{case:?}");
 
-    world.approver("bo").grant_next().await.unwrap();
+    matrix::grant(world, &given.text).await;
     let (api, model, stream) = (case.api, case.model, case.stream);
     let before = json!([["user", question], ["assistant", given.text]]);
     let job = json!({
