@@ -144,7 +144,6 @@ impl Exchange {
                         first,
                         held: !let_go,
                         ended,
-                        said_at: now,
                     }));
                     return step;
                 }
@@ -154,6 +153,13 @@ impl Exchange {
             self.draft.response_facts(&mask.facts());
             self.phase = Phase::Swallowing { last: Vec::new() };
         } else {
+            // A long call may take the upstream longer to write than clients are patient.
+            if out.is_empty() && mask.is_holding() && now.since(self.said_at) >= COMMENT_PERIOD {
+                out.extend_from_slice(COMMENT);
+            }
+            if !out.is_empty() {
+                self.said_at = now;
+            }
             let first = Vec::new();
             self.phase = Phase::Streaming { mask, first };
         }
@@ -185,8 +191,8 @@ impl Exchange {
         let step = if let Some(call) = waiting.call.take() {
             waiting.held = true;
             Step::Call(call)
-        } else if !end && now.since(waiting.said_at) >= COMMENT_PERIOD {
-            waiting.said_at = now;
+        } else if !end && now.since(self.said_at) >= COMMENT_PERIOD {
+            self.said_at = now;
             waiting.held = false;
             forward_body(COMMENT.to_vec())
         } else {

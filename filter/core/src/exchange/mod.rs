@@ -134,6 +134,8 @@ pub struct Exchange {
     model: String,
     /// Room that was taken at the worker for recorded content, in bytes.
     reserved: usize,
+    /// When the caller last heard something of a stream.
+    said_at: UnixTime,
     phase: Phase,
 }
 
@@ -191,8 +193,6 @@ struct AskingStream {
     held: bool,
     /// The upstream has said all.
     ended: bool,
-    /// When the caller last heard something.
-    said_at: UnixTime,
 }
 
 /// A whole answer that waits.
@@ -213,6 +213,7 @@ impl Exchange {
             person: String::new(),
             model: String::new(),
             reserved: 0,
+            said_at: now,
             phase: Phase::Start,
         }
     }

@@ -100,6 +100,7 @@ impl Exchange {
                 )
                 .with_passed_rule(passed_rule(worker));
                 let (mask, first) = (Box::new(mask), Vec::new());
+                self.said_at = now;
                 self.phase = Phase::Streaming { mask, first };
                 Step::Forward(edits)
             }

@@ -145,6 +145,11 @@ impl ResponseMask {
         })
     }
 
+    /// Whether what leaves waits, for the rest of a tool call or for a decision over one.
+    pub fn is_holding(&self) -> bool {
+        self.stream.shared.hold.is_holding()
+    }
+
     /// The calls of the last [`take_due`](Self::take_due) may pass; appends what waited for them,
     /// unless it has to wait for others.
     pub fn release(&mut self, out: &mut Vec<u8>) {

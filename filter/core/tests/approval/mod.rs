@@ -900,6 +900,24 @@ fn an_answer_that_comes_while_nothing_is_held_leaves_with_the_next_piece() {
 }
 
 #[test]
+fn a_caller_hears_something_while_a_long_call_is_written() {
+    let mut desk = Desk::new();
+    let mut exchange = desk.streaming();
+    let call = json!({ "index": 0, "id": "c", "function": { "name": "bash", "arguments": "{" } });
+    let first = event(&json!({ "tool_calls": [call] }), None);
+    let at = |seconds| NOW + Duration::from_secs(seconds);
+    assert_eq!(said(desk.piece(&mut exchange, &first, false, at(1))), "");
+    assert_eq!(said(desk.piece(&mut exchange, "", false, at(9))), "");
+    let comment = ": waiting for approval\n\n";
+    assert_eq!(said(desk.piece(&mut exchange, "", false, at(10))), comment);
+    assert_eq!(said(desk.piece(&mut exchange, "", false, at(19))), "");
+    assert_eq!(said(desk.piece(&mut exchange, "", false, at(20))), comment);
+    // Where nothing is held, silence is the upstream's own.
+    let mut quiet = desk.streaming();
+    assert_eq!(said(desk.piece(&mut quiet, "", false, at(60))), "");
+}
+
+#[test]
 fn what_can_leave_before_the_question_does() {
     let mut desk = Desk::new();
     let mut exchange = desk.streaming();
