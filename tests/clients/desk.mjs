@@ -39,6 +39,8 @@ try {
   const page = await context({ colorScheme: "light" });
   await page.goto(`${url}/approvals/${first}`);
   seen.sent_to_sign_in = new URL(page.url()).pathname;
+  // The field takes the focus by itself; a person would see the cursor before typing.
+  await page.locator("#token:focus").waitFor();
   await page.keyboard.type(token);
   await page.keyboard.press("Enter");
   await page.waitForURL(`${url}/approvals/${first}`);
