@@ -58,6 +58,8 @@ pub struct Settings {
     pub sink_runs: usize,
     /// The program that serves the upstream: `bench`.
     pub program: PathBuf,
+    /// The one scenario to measure, of those with requests.
+    pub only: Option<String>,
 }
 
 impl Settings {
@@ -72,6 +74,7 @@ impl Settings {
             held: 100,
             sink_runs: 5,
             program,
+            only: None,
         }
     }
 
@@ -98,6 +101,7 @@ impl Settings {
             held: 0,
             sink_runs: 0,
             program,
+            only: None,
         }
     }
 }
@@ -149,7 +153,15 @@ pub async fn run(settings: &Settings, tell: fn(&str)) -> Result<Value> {
     let mut sides = Sides::start(&bench, &bench.gate, "warm").await?;
     sides.wait_until_ready(&request(&token, false))?;
 
-    let scenarios = scenarios(&token);
+    let mut scenarios = scenarios(&token);
+    if let Some(only) = &settings.only {
+        let names: Vec<_> = scenarios.iter().map(|scenario| scenario.name).collect();
+        scenarios.retain(|scenario| scenario.name == only);
+        ensure!(
+            !scenarios.is_empty(),
+            "no scenario {only}; there are {names:?}"
+        );
+    }
     let mut pairs: BTreeMap<&str, Vec<Pair>> = BTreeMap::new();
     for run in 0..settings.runs {
         for scenario in &scenarios {
@@ -168,6 +180,10 @@ pub async fn run(settings: &Settings, tell: fn(&str)) -> Result<Value> {
         .map(|(name, pairs)| ((*name).to_owned(), report::scenario(pairs)))
         .collect();
     bench.upstream.wait_for_log().await?;
+    if settings.only.is_some() {
+        sides.stop();
+        return Ok(finished(settings, &results));
+    }
 
     tell("masking of large bodies");
     let masking = masking(&sides, settings, &token)?;
@@ -186,12 +202,16 @@ pub async fn run(settings: &Settings, tell: fn(&str)) -> Result<Value> {
         results.insert("sink".to_owned(), sink_rates(settings.sink_runs)?);
     }
 
-    Ok(json!({
+    Ok(finished(settings, &results))
+}
+
+fn finished(settings: &Settings, results: &Map<String, Value>) -> Value {
+    json!({
         "commit": commit(),
         "machine": cpu::machine(),
         "runs": settings.runs,
         "scenarios": results,
-    }))
+    })
 }
 
 /// What all sides share.

@@ -25,6 +25,9 @@ struct Arguments {
     /// Only whether it works
     #[arg(long, conflicts_with = "quick")]
     smoke: bool,
+    /// Only the scenario of this name, of those with requests; writes no report
+    #[arg(long, value_name = "SCENARIO")]
+    only: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -57,7 +60,15 @@ async fn measure(arguments: &Arguments) -> Result<()> {
         (_, true) => Settings::smoke(program),
         (false, false) => Settings::full(program),
     };
+    let settings = Settings {
+        only: arguments.only.clone(),
+        ..settings
+    };
     let report = bench::run(&settings, |what| eprintln!("{what}")).await?;
+    if settings.only.is_some() {
+        print!("{}", bench::table(&report));
+        return Ok(());
+    }
     let folder = sink::target().join("bench");
     fs::create_dir_all(&folder)?;
     let file = folder.join("report.json");
