@@ -22,7 +22,7 @@ pub struct Catalog {
     openings: Tokens,
     pem: Pattern,
     /// What may begin at each pair of bytes: bits of [`turn`].
-    turns: Box<[u8]>,
+    turns: Box<[u8; 1 << 16]>,
     /// Key names, in the order of the table: ends of names, the grade of values, the detector.
     named: Vec<(&'static [&'static str], Grade, usize)>,
     /// In the order of the table.
@@ -149,13 +149,16 @@ impl Catalog {
         }
     }
 
-    /// Reasons to look closer at this pair of bytes.
-    pub(super) fn turn(&self, first: u8, second: u8) -> u8 {
-        let pair = u16::from_be_bytes([first, second]);
-        self.turns
-            .get(usize::from(pair))
-            .copied()
-            .unwrap_or_default()
+    /// The next pair of bytes from this place on that is a reason to look closer: where it stands,
+    /// and the reasons.
+    pub(super) fn next_turn(&self, bytes: &[u8], from: usize) -> Option<(usize, u8)> {
+        let rest = bytes.get(from..)?;
+        let pairs = rest.array_windows().map(|pair| u16::from_be_bytes(*pair));
+        let mut reasons = pairs.map(|pair| self.turns.get(usize::from(pair)).copied().unwrap_or(0));
+        let passed = reasons.position(|reasons| reasons != 0)?;
+        let pair = rest.get(passed..).and_then(<[u8]>::first_chunk)?;
+        let pair = u16::from_be_bytes(*pair);
+        Some((from + passed, self.turns.get(usize::from(pair)).copied()?))
     }
 
     pub(super) fn pem(&self) -> &Pattern {
@@ -255,6 +258,19 @@ impl Pattern {
         Self { dfa, start, pairs }
     }
 
+    /// Whether a match may start where the text does: not if all of it is ruled out by its first
+    /// bytes, as nearly always.
+    pub(super) fn may_match(&self, text: &[u8]) -> bool {
+        let mut state = self.start;
+        for &byte in text {
+            state = self.dfa.next_state(state, byte);
+            if self.dfa.is_special_state(state) {
+                return !self.dfa.is_dead_state(state);
+            }
+        }
+        true
+    }
+
     /// Whether a match can begin with these two bytes.
     pub(super) fn may_begin(&self, first: u8, second: u8) -> bool {
         let (word, bit) = pair(first, second);
@@ -270,7 +286,7 @@ fn pair(first: u8, second: u8) -> (usize, u64) {
     )
 }
 
-fn turns(words: &Pattern) -> Box<[u8]> {
+fn turns(words: &Pattern) -> Box<[u8; 1 << 16]> {
     let starts = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     let reasons = |pair: u16| {
         let [first, second] = pair.to_be_bytes();
@@ -288,7 +304,11 @@ fn turns(words: &Pattern) -> Box<[u8]> {
         let held = reasons.iter().filter(|(holds, _)| *holds);
         held.fold(0, |all, (_, reason)| all | reason)
     };
-    (0..=u16::MAX).map(reasons).collect()
+    let mut turns = Box::new([0; 1 << 16]);
+    for (turn, pair) in turns.iter_mut().zip(0..=u16::MAX) {
+        *turn = reasons(pair);
+    }
+    turns
 }
 
 /// The literal beginning of a pattern.

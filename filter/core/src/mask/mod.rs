@@ -72,12 +72,7 @@ impl Masker {
 
     /// Masks a whole text; `None` if it stays as it is.
     pub fn mask(&self, text: &str, findings: &mut Vec<Finding>) -> Option<String> {
-        let before = findings.len();
-        let mut out = String::with_capacity(text.len());
-        let mut mask = TextMask::new();
-        mask.push(self, text, &mut out, findings);
-        mask.finish(self, &mut out, findings);
-        (findings.len() > before).then_some(out)
+        TextMask::whole(self, text, findings)
     }
 
     fn catalog(&self) -> &Catalog {

@@ -27,14 +27,28 @@ pub(super) fn has_anchor(name: &[u8]) -> bool {
 
 /// Whether an anchor stands at the start, in any case.
 pub(super) fn starts_with_anchor(text: &[u8]) -> bool {
-    let first = text.first().map(u8::to_ascii_lowercase);
-    let anchors = ANCHORS.iter().find(|(letter, _)| Some(*letter) == first);
-    anchors.is_some_and(|(_, anchors)| {
+    const ROWS: [&[&str]; 32] = rows();
+    let row = text
+        .first()
+        .and_then(|first| ROWS.get(usize::from(first & 31)));
+    row.is_some_and(|anchors| {
         anchors.iter().any(|anchor| {
             let start = text.get(..anchor.len());
             start.is_some_and(|start| start.eq_ignore_ascii_case(anchor.as_bytes()))
         })
     })
+}
+
+/// The anchors by their first letter, without its case.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
+const fn rows() -> [&'static [&'static str]; 32] {
+    let mut rows: [&[&str]; 32] = [&[]; 32];
+    let mut row = 0;
+    while row < ANCHORS.len() {
+        rows[(ANCHORS[row].0 & 31) as usize] = ANCHORS[row].1;
+        row += 1;
+    }
+    rows
 }
 
 /// Whether an anchor may start with these two bytes; one look for most that none does.

@@ -115,6 +115,28 @@ impl TextMask {
         Self::default()
     }
 
+    /// Masks a text that is all of its channel; `None` if it stays as it is.
+    pub(super) fn whole(
+        masker: &Masker,
+        text: &str,
+        findings: &mut Vec<Finding>,
+    ) -> Option<String> {
+        let mut mask = Self::new();
+        let (before, mut out) = (findings.len(), String::new());
+        let mut run = Run {
+            masker,
+            text,
+            is_final: true,
+            out: &mut out,
+            findings,
+        };
+        while mask.step(&mut run) != Verdict::Hold {}
+        (findings.len() > before).then(|| {
+            out.push_str(text.get(mask.sent..).unwrap_or_default());
+            out
+        })
+    }
+
     /// Takes the next piece of the channel's text; appends to `out` what may leave.
     pub fn push(
         &mut self,
@@ -255,14 +277,13 @@ impl TextMask {
     /// Goes on to the next place where something may begin, or to the last byte: whether something
     /// does may depend on the byte behind it. No name is being read and no value is expected.
     fn skip(&mut self, catalog: &Catalog, bytes: &[u8]) {
-        let from = self.at.saturating_sub(1);
         let last = self.at.max(bytes.len().saturating_sub(1));
-        let pairs = bytes.get(from..).unwrap_or_default().array_windows();
-        for (passed, &[first, second]) in pairs.enumerate() {
-            let reasons = catalog.turn(first, second);
-            if reasons != 0 && self.stops(reasons, from + passed, catalog, bytes) {
+        let mut from = self.at.saturating_sub(1);
+        while let Some((at, reasons)) = catalog.next_turn(bytes, from) {
+            if self.stops(reasons, at, catalog, bytes) {
                 return self.find_name(bytes);
             }
+            from = at + 1;
         }
         self.at = last;
         self.find_name(bytes);
@@ -272,20 +293,18 @@ impl TextMask {
     fn stops(&mut self, reasons: u8, at: usize, catalog: &Catalog, bytes: &[u8]) -> bool {
         self.at = at;
         let rest = bytes.get(at..).unwrap_or_default();
-        if reasons & turn::TOKEN != 0 && self.is_boundary(bytes)
+        if reasons & turn::UNNAMED != 0
             || reasons & turn::ANCHOR != 0 && starts_with_anchor(rest)
-            || reasons & turn::UNNAMED != 0
+            || reasons & turn::TOKEN != 0
+                && self.is_boundary(bytes)
+                && (rest.starts_with(b"MA") || catalog.tokens(Start::Word).pattern.may_match(rest))
         {
             return true;
         }
         self.at = at + 1;
-        let tokens = catalog.tokens(Start::Opening);
-        reasons & turn::URL != 0
-            || reasons & turn::OPENING != 0
-                && match rest {
-                    [_, second, third, ..] => tokens.pattern.may_begin(*second, *third),
-                    _ => true,
-                }
+        let rest = rest.get(1..).unwrap_or_default();
+        let openings = &catalog.tokens(Start::Opening).pattern;
+        reasons & turn::URL != 0 || reasons & turn::OPENING != 0 && openings.may_match(rest)
     }
 
     /// Finds the start of the name to which the byte before the place belongs.
@@ -321,8 +340,13 @@ impl TextMask {
 
     /// Whether a token may start here.
     fn is_boundary(&self, bytes: &[u8]) -> bool {
-        if self.at == 0 {
+        let Some(before) = self.at.checked_sub(1).and_then(|at| bytes.get(at)) else {
             return true;
+        };
+        if is_word(*before)
+            && !matches!(before, b'0'..=b'9' | b'A'..=b'F' | b'a'..=b'f' | b'n' | b'r' | b't')
+        {
+            return false; // in a word, and no escape ends here
         }
         let Some([before, escape, percent]) = self.behind(bytes) else {
             return false;
