@@ -13,7 +13,7 @@ use regex_automata::util::start;
 
 use super::bytes::is_opening;
 use super::detector::{Detector, Grade, Rule, Start};
-use super::names::{Name, may_be_anchor};
+use super::names::{Name, may_be_anchor, may_be_anchored};
 use super::patterns::{detectors, proofs};
 
 /// The compiled detectors; made once per worker, from automata that `build.rs` has made.
@@ -21,8 +21,8 @@ pub struct Catalog {
     words: Tokens,
     openings: Tokens,
     pem: Pattern,
-    /// What may begin at each pair of bytes: bits of [`turn`].
-    turns: Box<[u8; 1 << 16]>,
+    /// Where the machine looks closer.
+    turns: Turns,
     /// Key names, in the order of the table: ends of names, the grade of values, the detector.
     named: Vec<(&'static [&'static str], Grade, usize)>,
     /// In the order of the table.
@@ -58,7 +58,7 @@ pub(super) struct Pattern {
     pairs: Vec<u64>,
 }
 
-/// Why the machine looks closer at a pair of bytes; most pairs give no reason.
+/// Why the machine looks closer at a place; most places give no reason.
 pub(super) mod turn {
     /// The first may begin a token.
     pub(in super::super) const TOKEN: u8 = 1;
@@ -129,7 +129,7 @@ impl Catalog {
             fields: find(|detector| matches!(detector.rule, Rule::Fields)),
             aws_pair: find(|detector| matches!(detector.rule, Rule::AwsPair)),
             aws_id: find(|detector| detector.name == "aws-access-key-id"),
-            turns: turns(&words.pattern),
+            turns: Turns::new(&words.pattern),
             words,
             openings: Tokens::new(Start::Opening, automaton!("openings")),
             pem: Pattern::new(automaton!("pem")),
@@ -149,16 +149,9 @@ impl Catalog {
         }
     }
 
-    /// The next pair of bytes from this place on that is a reason to look closer: where it stands,
-    /// and the reasons.
+    /// The next place from this one on to look closer at, and why: bits of [`turn`].
     pub(super) fn next_turn(&self, bytes: &[u8], from: usize) -> Option<(usize, u8)> {
-        let rest = bytes.get(from..)?;
-        let pairs = rest.array_windows().map(|pair| u16::from_be_bytes(*pair));
-        let mut reasons = pairs.map(|pair| self.turns.get(usize::from(pair)).copied().unwrap_or(0));
-        let passed = reasons.position(|reasons| reasons != 0)?;
-        let pair = rest.get(passed..).and_then(<[u8]>::first_chunk)?;
-        let pair = u16::from_be_bytes(*pair);
-        Some((from + passed, self.turns.get(usize::from(pair)).copied()?))
+        self.turns.next(bytes, from)
     }
 
     pub(super) fn pem(&self) -> &Pattern {
@@ -286,29 +279,112 @@ fn pair(first: u8, second: u8) -> (usize, u64) {
     )
 }
 
-fn turns(words: &Pattern) -> Box<[u8; 1 << 16]> {
-    let starts = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    let reasons = |pair: u16| {
-        let [first, second] = pair.to_be_bytes();
+/// Why to look closer at a place, by the three bytes that stand there.
+struct Turns {
+    /// For each pair of bytes the kind; the first is that without a reason.
+    kinds: Box<[u8; 1 << 16]>,
+    of_kind: Vec<Turn>,
+}
+
+/// What many pairs of bytes have in common.
+#[derive(Clone, Default, PartialEq)]
+struct Turn {
+    reasons: u8,
+    /// With which third bytes a token or an anchor goes on: one bit each.
+    thirds: [u64; 4],
+}
+
+impl Turns {
+    /// The kind of pairs for which there is no other kind left.
+    const ANY: u8 = 1;
+
+    fn new(words: &Pattern) -> Self {
+        let any = Turn {
+            reasons: u8::MAX,
+            thirds: [u64::MAX; 4],
+        };
+        let mut of_kind = vec![Turn::default(), any];
+        let kind_of = |pair: u16| {
+            let [first, second] = pair.to_be_bytes();
+            let turn = Turn::new(words, first, second);
+            let known = of_kind.iter().position(|known| *known == turn);
+            let kind = u8::try_from(known.unwrap_or(of_kind.len()));
+            if known.is_none() && kind.is_ok() {
+                of_kind.push(turn);
+            }
+            kind.unwrap_or(Self::ANY)
+        };
+        let kinds: Vec<u8> = (0..=u16::MAX).map(kind_of).collect();
+        #[expect(clippy::expect_used, reason = "one for each number of 16 bits")]
+        let kinds = kinds.try_into().expect("as many as pairs");
+        Self { kinds, of_kind }
+    }
+
+    fn next(&self, bytes: &[u8], from: usize) -> Option<(usize, u8)> {
+        let rest = bytes.get(from..)?;
+        for (at, pair) in rest.array_windows().enumerate() {
+            let kind = self.kinds.get(usize::from(u16::from_be_bytes(*pair)));
+            let kind = kind.copied().unwrap_or(0);
+            if kind != 0
+                && let Some(turn) = self.of_kind.get(usize::from(kind))
+            {
+                let reasons = turn.reasons(rest.get(at + 2).copied());
+                if reasons != 0 {
+                    return Some((from + at, reasons));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Turn {
+    fn new(words: &Pattern, first: u8, second: u8) -> Self {
+        let starts = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         // a placeholder of ours counts as a token
-        let token = starts(first) && words.may_begin(first, second) || [first, second] == *b"MA";
+        let is_ours = [first, second] == *b"MA";
+        let token = starts(first) && words.may_begin(first, second) || is_ours;
+        let anchor = first.is_ascii_alphabetic() && may_be_anchor(first, second);
         // `-p`, `-u`, `--user`, a port before a colon
         let unnamed = matches!([first, second], [b'-', b'p' | b'u'] | [b'0'..=b'9', b':']);
         let reasons = [
             (token, turn::TOKEN),
-            (may_be_anchor(first, second), turn::ANCHOR),
+            (anchor, turn::ANCHOR),
             (unnamed, turn::UNNAMED),
             ([first, second] == *b"//", turn::URL),
             (is_opening(first) && starts(second), turn::OPENING),
         ];
         let held = reasons.iter().filter(|(holds, _)| *holds);
-        held.fold(0, |all, (_, reason)| all | reason)
-    };
-    let mut turns = Box::new([0; 1 << 16]);
-    for (turn, pair) in turns.iter_mut().zip(0..=u16::MAX) {
-        *turn = reasons(pair);
+        let mut turn = Self {
+            reasons: held.fold(0, |all, (_, reason)| all | reason),
+            thirds: [0; 4],
+        };
+        if turn.reasons & (turn::TOKEN | turn::ANCHOR) == 0 {
+            return turn;
+        }
+        for third in 0..=u8::MAX {
+            let start = [first, second, third];
+            let goes_on =
+                token && (is_ours || words.may_match(&start)) || anchor && may_be_anchored(start);
+            if goes_on && let Some(word) = turn.thirds.get_mut(usize::from(third >> 6)) {
+                *word |= 1 << (third & 63);
+            }
+        }
+        turn
     }
-    turns
+
+    /// The reasons that this third byte leaves; at the end of a text all.
+    fn reasons(&self, third: Option<u8>) -> u8 {
+        let goes_on = third.is_none_or(|third| {
+            let word = self.thirds.get(usize::from(third >> 6));
+            word.is_some_and(|word| word >> (third & 63) & 1 != 0)
+        });
+        if goes_on {
+            self.reasons
+        } else {
+            self.reasons & !(turn::TOKEN | turn::ANCHOR)
+        }
+    }
 }
 
 /// The literal beginning of a pattern.

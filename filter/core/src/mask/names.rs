@@ -51,6 +51,17 @@ const fn rows() -> [&'static [&'static str]; 32] {
     rows
 }
 
+/// Whether an anchor may start with these three bytes, or is one with something behind it.
+pub(super) fn may_be_anchored(start: [u8; 3]) -> bool {
+    let anchors = ANCHORS.iter().flat_map(|(_, anchors)| *anchors);
+    anchors.into_iter().any(|anchor| {
+        let pairs = anchor.bytes().zip(start);
+        pairs
+            .into_iter()
+            .all(|(want, byte)| byte.eq_ignore_ascii_case(&want))
+    })
+}
+
 /// Whether an anchor may start with these two bytes; one look for most that none does.
 pub(super) fn may_be_anchor(first: u8, second: u8) -> bool {
     const PAIRS: [u32; 32] = pairs();

@@ -340,13 +340,12 @@ impl TextMask {
 
     /// Whether a token may start here.
     fn is_boundary(&self, bytes: &[u8]) -> bool {
-        let Some(before) = self.at.checked_sub(1).and_then(|at| bytes.get(at)) else {
+        let back = |count: usize| self.at.checked_sub(count).and_then(|at| bytes.get(at));
+        let Some(before) = back(1) else {
             return true;
         };
-        if is_word(*before)
-            && !matches!(before, b'0'..=b'9' | b'A'..=b'F' | b'a'..=b'f' | b'n' | b'r' | b't')
-        {
-            return false; // in a word, and no escape ends here
+        if is_word(*before) && back(2) != Some(&b'\\') && back(3) != Some(&b'%') {
+            return false; // in a word, and no escape ends here: nearly always
         }
         let Some([before, escape, percent]) = self.behind(bytes) else {
             return false;
