@@ -107,16 +107,22 @@ pub(super) fn answer() -> Vec<u8> {
     answer.to_string().into_bytes()
 }
 
-/// Event `number` of a streamed chat.
+/// Event `number` of a streamed chat: whole words, as models send them. What a gateway keeps back of a
+/// word cut at its first letters would be measured as the time to the next event.
 pub(super) fn event(number: usize) -> Vec<u8> {
-    const PROSE: &str = "The page is read from its end, so a new row does not move what was \
-        shown before; the view asks again when the list has grown by more than one page. ";
-    let text: String = PROSE
-        .chars()
-        .cycle()
-        .skip(number * EVENT_CHARS)
-        .take(EVENT_CHARS)
-        .collect();
+    const PIECES: [&str; 10] = [
+        " Each page",
+        " of a list",
+        " begins by",
+        " its third",
+        " new entry",
+        " and shows",
+        " ten older",
+        " rows then",
+        " until one",
+        " is empty.",
+    ];
+    let text = PIECES[number % PIECES.len()];
     let choice = json!({"index": 0, "delta": {"content": text}, "finish_reason": null});
     format!("data: {}\n\n", chunk(&choice)).into_bytes()
 }

@@ -112,6 +112,8 @@ struct Scenario {
     request: Request,
     callers: usize,
     pace: Pace,
+    /// Records hold what was said.
+    recorded: bool,
 }
 
 /// Requests each second of `chat_32k_rate`, well below what one worker can do.
@@ -134,6 +136,11 @@ fn scenarios(token: &str) -> Vec<Scenario> {
         request,
         callers,
         pace,
+        recorded: true,
+    };
+    let lean = |name, callers| Scenario {
+        recorded: false,
+        ..scenario(name, chat("json", false), callers, Pace::Closed)
     };
     vec![
         scenario("chat_32k_c1", chat("json", false), 1, Pace::Closed),
@@ -143,6 +150,8 @@ fn scenarios(token: &str) -> Vec<Scenario> {
         scenario("stream_200_c8", chat("paced", true), 8, Pace::Closed),
         scenario("ghost_4k_c1", ghost(), 1, Pace::Closed),
         scenario("ghost_4k_c8", ghost(), 8, Pace::Closed),
+        lean("chat_32k_c1_lean", 1),
+        lean("chat_32k_c8_lean", 8),
     ]
 }
 
@@ -152,6 +161,8 @@ pub async fn run(settings: &Settings, tell: fn(&str)) -> Result<Value> {
     let token = bench.issuer.token("ana").sign();
     let mut sides = Sides::start(&bench, &bench.gate, "warm").await?;
     sides.wait_until_ready(&request(&token, false))?;
+    let mut lean = Sides::start(&bench, &bench.gate_without_content(), "lean").await?;
+    lean.wait_until_ready(&request(&token, false))?;
 
     let mut scenarios = scenarios(&token);
     if let Some(only) = &settings.only {
@@ -171,6 +182,7 @@ pub async fn run(settings: &Settings, tell: fn(&str)) -> Result<Value> {
                 settings.runs,
                 scenario.name
             ));
+            let sides = if scenario.recorded { &sides } else { &lean };
             let pair = sides.pair(run % 2 == 1, |side| side.measure(scenario, settings))?;
             pairs.entry(scenario.name).or_default().push(pair);
         }
@@ -179,6 +191,7 @@ pub async fn run(settings: &Settings, tell: fn(&str)) -> Result<Value> {
         .iter()
         .map(|(name, pairs)| ((*name).to_owned(), report::scenario(pairs)))
         .collect();
+    lean.stop();
     bench.upstream.wait_for_log().await?;
     if settings.only.is_some() {
         sides.stop();
@@ -258,6 +271,15 @@ impl Bench {
             gate,
             tell,
         })
+    }
+
+    /// The gate with records that do not hold what was said.
+    fn gate_without_content(&self) -> Bootstrap {
+        let mut gate = self.gate.clone();
+        let mut configuration = gate.filter();
+        configuration["audit"] = json!({"max_content": "0B"});
+        gate.set_filter(&configuration, envoy::Form::default());
+        gate
     }
 }
 
@@ -417,6 +439,7 @@ fn masking(sides: &Sides, settings: &Settings, token: &str) -> Result<Value> {
                 request: Request::new("/chat/completions", "json", token, &body),
                 callers: 1,
                 pace: Pace::Closed,
+                recorded: true,
             };
             let pair = sides.pair(run % 2 == 1, |side| side.measure(&scenario, settings))?;
             let cpu = |side: &Numbers| side.get("cpu_us_per_request").copied();
@@ -439,10 +462,7 @@ fn masking(sides: &Sides, settings: &Settings, token: &str) -> Result<Value> {
 /// Memory of many streams that are open at once, and the time to start: with fresh Envoys, as the
 /// memory of a VM never shrinks. Records keep no content here.
 async fn open_streams(bench: &mut Bench, token: &str) -> Result<(Value, Value)> {
-    let mut gate = bench.gate.clone();
-    let mut configuration = gate.filter();
-    configuration["audit"] = json!({"max_content": "0B"});
-    gate.set_filter(&configuration, envoy::Form::default());
+    let gate = bench.gate_without_content();
     let count = bench.settings.open_streams;
     let (mut open, mut start) = (Vec::new(), Vec::new());
     for run in 0..bench.settings.cold_runs {
@@ -500,6 +520,7 @@ async fn held(bench: &mut Bench, token: &str) -> Result<Value> {
         request: request(token, false),
         callers: 1,
         pace: Pace::Closed,
+        recorded: true,
     };
     let asking = request(token, true);
     let mut pairs = Vec::new();

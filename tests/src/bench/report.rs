@@ -163,7 +163,7 @@ pub fn table(report: &Value) -> String {
     let heads = columns
         .iter()
         .map(|(title, _)| (width(title), (*title).to_owned()));
-    line(&mut std::iter::once((16, "scenario".to_owned())).chain(heads));
+    line(&mut std::iter::once((17, "scenario".to_owned())).chain(heads));
     let scenarios = report["scenarios"].as_object().into_iter().flatten();
     let (timed, others): (Vec<_>, Vec<_>) =
         scenarios.partition(|(_, value)| value["bare"]["ttfb_ms"].is_object());
@@ -171,12 +171,12 @@ pub fn table(report: &Value) -> String {
         let cells = columns
             .iter()
             .map(|(title, path)| (width(title), number(value, path)));
-        line(&mut std::iter::once((16, name.clone())).chain(cells));
+        line(&mut std::iter::once((17, name.clone())).chain(cells));
     }
     for (name, value) in others {
         let mut value = value.clone();
         without_spread(&mut value);
-        let _written = writeln!(out, "{name:>16} {value}");
+        let _written = writeln!(out, "{name:>17} {value}");
     }
     out
 }
