@@ -7,11 +7,13 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use memchr::memmem;
 
 use super::{
     cpu::{self, Core, now_ns},
@@ -25,6 +27,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     bytes: Vec<u8>,
+    /// Where the number of the request stands, in each text that is to be new.
+    turns: Vec<usize>,
     /// Its answer is a paced stream whose events count.
     pub paced: bool,
 }
@@ -50,7 +54,9 @@ impl Request {
         )
         .into_bytes();
         bytes.extend_from_slice(body);
+        let starts = memmem::find_iter(&bytes, messages::TURN);
         Self {
+            turns: starts.map(|start| start + messages::TURN.len()).collect(),
             bytes,
             paced: wanted == "paced",
         }
@@ -148,7 +154,13 @@ impl Connection {
 
     /// Writes a request and reads no answer.
     pub(super) fn send(&mut self, request: &Request) -> Result<()> {
-        Ok(self.stream.write_all(&request.bytes)?)
+        static SENT: AtomicU64 = AtomicU64::new(0);
+        let number = format!("{:010}", SENT.fetch_add(1, Ordering::Relaxed));
+        let mut bytes = request.bytes.clone();
+        for end in &request.turns {
+            bytes[end - number.len()..*end].copy_from_slice(number.as_bytes());
+        }
+        Ok(self.stream.write_all(&bytes)?)
     }
 
     /// Reads the answer up to the first bytes of its body, of which there must be so many.
@@ -308,5 +320,5 @@ impl Events {
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    memchr::memmem::find(bytes, what)
+    memmem::find(bytes, what)
 }

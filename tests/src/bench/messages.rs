@@ -11,6 +11,18 @@ pub(super) const EVENTS: usize = 200;
 /// Characters in each of them.
 pub(super) const EVENT_CHARS: usize = 10;
 
+/// Stands in texts that no request before had; callers number it.
+pub(super) const TURN: &str = "turn 0000000000";
+
+/// Which texts of a request are new.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum New {
+    /// All, as in a conversation that the gateway has not seen.
+    All,
+    /// The last message, as in a conversation that goes on.
+    Last,
+}
+
 const GITHUB: &str = concat!("ghp_", "q7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQr6tUv");
 const AWS: &str = concat!("AKIA", "Q3EGRZ7TWLXN5V2P");
 
@@ -33,9 +45,12 @@ pub(super) fn code(bytes: usize, seed: usize) -> String {
 }
 
 /// A chat request of about so many bytes, with or without secrets.
-pub(super) fn chat(bytes: usize, stream: bool, secrets: bool) -> Vec<u8> {
+pub(super) fn chat(bytes: usize, stream: bool, secrets: bool, new: New) -> Vec<u8> {
     let content = bytes.saturating_sub(2_600) / 11;
-    let text = |number: usize| json!(code(content, number * 5));
+    let text = |number: usize| match (number, new) {
+        (10, _) | (_, New::All) => json!(format!("{TURN}\n{}", code(content, number * 5))),
+        (_, New::Last) => json!(code(content, number * 5)),
+    };
     let mut messages = vec![json!({"role": "system", "content": text(0)})];
     for number in 1..10 {
         let role = if number % 2 == 1 { "user" } else { "assistant" };
@@ -72,7 +87,10 @@ pub(super) fn chat(bytes: usize, stream: bool, secrets: bool) -> Vec<u8> {
 
 /// A request for ghost text of about so many bytes, with secrets.
 pub(super) fn ghost(bytes: usize) -> Vec<u8> {
-    let mut prompt = json!(format!("# Path: store.rs\n{}", code(bytes * 3 / 4, 3)));
+    let mut prompt = json!(format!(
+        "# Path: store.rs\n# {TURN}\n{}",
+        code(bytes * 3 / 4, 3)
+    ));
     plant(&mut prompt, GITHUB);
     plant(&mut prompt, AWS);
     let request = json!({

@@ -34,6 +34,7 @@ use crate::{
 };
 use cpu::Core;
 use load::{Connection, Pace, Request, Timing};
+use messages::New;
 use report::{Numbers, Pair, quantile};
 use upstream::Upstream;
 
@@ -123,8 +124,8 @@ const RATE: u32 = 200;
 const MASKING_SIZES: [usize; 2] = [128 << 10, 1152 << 10];
 
 fn scenarios(token: &str) -> Vec<Scenario> {
-    let chat = |wanted: &str, stream| {
-        let body = messages::chat(32 << 10, stream, true);
+    let chat = |wanted: &str, new| {
+        let body = messages::chat(32 << 10, wanted == "paced", true, new);
         Request::new("/chat/completions", wanted, token, &body)
     };
     let ghost = || {
@@ -140,16 +141,22 @@ fn scenarios(token: &str) -> Vec<Scenario> {
     };
     let lean = |name, callers| Scenario {
         recorded: false,
-        ..scenario(name, chat("json", false), callers, Pace::Closed)
+        ..scenario(name, chat("json", New::Last), callers, Pace::Closed)
     };
     vec![
-        scenario("chat_32k_c1", chat("json", false), 1, Pace::Closed),
-        scenario("chat_32k_c8", chat("json", false), 8, Pace::Closed),
-        scenario("chat_32k_rate", chat("json", false), 8, Pace::Rate(RATE)),
-        scenario("stream_200_c1", chat("paced", true), 1, Pace::Closed),
-        scenario("stream_200_c8", chat("paced", true), 8, Pace::Closed),
+        scenario("chat_32k_c1", chat("json", New::Last), 1, Pace::Closed),
+        scenario("chat_32k_c8", chat("json", New::Last), 8, Pace::Closed),
+        scenario(
+            "chat_32k_rate",
+            chat("json", New::Last),
+            8,
+            Pace::Rate(RATE),
+        ),
+        scenario("stream_200_c1", chat("paced", New::Last), 1, Pace::Closed),
+        scenario("stream_200_c8", chat("paced", New::Last), 8, Pace::Closed),
         scenario("ghost_4k_c1", ghost(), 1, Pace::Closed),
         scenario("ghost_4k_c8", ghost(), 8, Pace::Closed),
+        scenario("chat_32k_c1_first", chat("json", New::All), 1, Pace::Closed),
         lean("chat_32k_c1_lean", 1),
         lean("chat_32k_c8_lean", 8),
     ]
@@ -433,7 +440,7 @@ fn masking(sides: &Sides, settings: &Settings, token: &str) -> Result<Value> {
     for run in 0..settings.runs {
         let mut cost_us = Vec::new();
         for size in MASKING_SIZES {
-            let body = messages::chat(size, false, false);
+            let body = messages::chat(size, false, false, New::All);
             let scenario = Scenario {
                 name: "masking",
                 request: Request::new("/chat/completions", "json", token, &body),
@@ -479,7 +486,7 @@ async fn open_streams(bench: &mut Bench, token: &str) -> Result<(Value, Value)> 
             (&sides.gate, &mut pair.0.gate, &mut pair.1.gate),
         ] {
             started.insert("ready_ms".to_owned(), side.ready_ms);
-            let body = messages::chat(4 << 10, true, true);
+            let body = messages::chat(4 << 10, true, true, New::All);
             let request = Request::new("/chat/completions", "open", token, &body);
             let before = cpu::resident_kib(side.process)?;
             let mut connections = Vec::new();
@@ -559,7 +566,7 @@ async fn held(bench: &mut Bench, token: &str) -> Result<Value> {
 
 /// A chat request of 32 KiB with an answer in one piece.
 fn request(token: &str, secrets: bool) -> Request {
-    let body = messages::chat(32 << 10, false, secrets);
+    let body = messages::chat(32 << 10, false, secrets, New::Last);
     Request::new("/chat/completions", "json", token, &body)
 }
 

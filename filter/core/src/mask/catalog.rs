@@ -3,6 +3,7 @@
 //! The table drives everything: the automata, what is held back, the closed list of placeholders,
 //! and the tests.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use regex_automata::Anchored;
@@ -12,6 +13,7 @@ use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
 use super::bytes::is_opening;
+use super::clean::CleanTexts;
 use super::detector::{Detector, Grade, Rule, Start};
 use super::names::{Name, may_be_anchor, may_be_anchored};
 use super::patterns::{detectors, proofs};
@@ -32,6 +34,8 @@ pub struct Catalog {
     fields: usize,
     aws_pair: usize,
     aws_id: usize,
+    /// Texts in which these detectors found nothing.
+    pub(super) clean: RefCell<CleanTexts>,
 }
 
 /// A detector and what is derived from it.
@@ -135,6 +139,7 @@ impl Catalog {
             pem: Pattern::new(automaton!("pem")),
             named,
             detectors: entries,
+            clean: RefCell::default(),
         }
     }
 
