@@ -3,7 +3,7 @@ SHELL   := /bin/bash
 CACHE   ?= $(CURDIR)/.cache
 VENV    := $(CACHE)/venv
 RUST    := 1.95.0
-FUZZ_TARGETS := stream response request approval json sse jwt key_set config record
+FUZZ_TARGETS := stream response request approval grant json sse jwt key_set config record
 WASM    := target/wasm32-wasip1/wasm/filter.wasm
 export CACHE
 export ENVOY ?= $(VENV)/lib/python3.11/site-packages/envoy/_bin/envoy

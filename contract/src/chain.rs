@@ -168,7 +168,9 @@ pub enum RecordError {
 /// [`RecordError`] says which check failed; no part of the record may then be trusted.
 pub fn open(bytes: &[u8], keys: &[MacKey]) -> Result<(Envelope, Proof), RecordError> {
     let proof = Proof::decode(bytes).map_err(|_| RecordError::Unparsable)?;
-    let (Some(envelope), Some(hash), Some(mac)) = (&proof.envelope, &proof.hash, &proof.mac) else {
+    let parts = (&proof.envelope, &proof.prev_hash, &proof.hash, &proof.mac);
+    // An epoch's first record has a previous hash as well, an empty one.
+    let (Some(envelope), Some(prev_hash), Some(hash), Some(mac)) = parts else {
         return Err(RecordError::Malformed);
     };
     // The row starts with the envelope, and what follows may only be proof and content.
@@ -185,7 +187,7 @@ pub fn open(bytes: &[u8], keys: &[MacKey]) -> Result<(Envelope, Proof), RecordEr
         .iter()
         .find(|key| Some(&key.id) == proof.mac_key_id.as_ref())
         .ok_or(RecordError::UnknownKey)?;
-    if record_hash(proof.prev_hash(), envelope) != *hash || !key.verify(hash, mac) {
+    if record_hash(prev_hash, envelope) != *hash || !key.verify(hash, mac) {
         return Err(RecordError::BadSeal);
     }
     let decoded = Envelope::decode(envelope.as_slice()).map_err(|_| RecordError::Unparsable)?;
@@ -259,6 +261,16 @@ mod tests {
             let mut bad = good.clone();
             bad[place] ^= 1;
             assert!(open(&bad, &[key()]).is_err(), "byte {place}");
+        }
+    }
+
+    #[test]
+    fn bytes_taken_out_anywhere_are_missed() {
+        let good = sealed();
+        for (place, length) in (0..good.len()).flat_map(|place| (1..=4).map(move |n| (place, n))) {
+            let mut bad = good.clone();
+            bad.drain(place..good.len().min(place + length));
+            assert!(open(&bad, &[key()]).is_err(), "{length} bytes at {place}");
         }
     }
 

@@ -11,7 +11,7 @@
 
 use filter_core::identity::{KeyStore, bearer};
 use fuzz::head;
-use fuzz::identity::{NOW, world};
+use fuzz::identity::{NOW, changed, halves, signed, world};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -35,24 +35,9 @@ fuzz_target!(init: { KEYS.with(|_| ()); }, |data: &[u8]| {
         1 => {
             let good = &issuer.tokens[usize::from(way >> 2) % 3];
             assert!(verify(good).is_ok(), "a good token is refused");
-            let mut token = good.clone().into_bytes();
-            for change in rest.as_chunks::<3>().0 {
-                let place =
-                    usize::from(u16::from_le_bytes([change[0], change[1]])) % (token.len() + 1);
-                match change[2] {
-                    0..0x80 if place < token.len() => token[place] = change[2],
-                    0..0x80 => token.push(change[2]),
-                    0x80..0xc0 if place < token.len() => {
-                        token.remove(place);
-                    }
-                    _ => token.truncate(place),
-                }
-            }
-            let token = String::from_utf8_lossy(&token);
+            let token = changed(good, rest);
             if verify(&token).is_ok() {
                 // ES256 has two signatures for each message.
-                let signed =
-                    |token: &str| token.rsplit_once('.').map(|(input, _)| input.to_owned());
                 assert_eq!(
                     signed(&token),
                     signed(good),
@@ -61,12 +46,7 @@ fuzz_target!(init: { KEYS.with(|_| ()); }, |data: &[u8]| {
             }
         }
         way => {
-            let cut = rest
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .unwrap_or(rest.len());
-            let (header, payload) = rest.split_at(cut);
-            let payload = payload.get(1..).unwrap_or_default();
+            let (header, payload) = halves(rest);
             let verified = verify(&issuer.sign(header, payload, way == 3));
             let Ok(identity) = verified else {
                 return;

@@ -20,6 +20,8 @@ pub const NOW: UnixTime = UnixTime(1_800_000_000_000_000);
 pub struct World {
     pub issuers: Vec<Issuer>,
     pub key_set: Vec<u8>,
+    /// The key set without the EdDSA key.
+    pub few_keys: Vec<u8>,
     /// RS256, ES256, EdDSA.
     pub tokens: [String; 3],
     ed: KeyPair,
@@ -43,9 +45,12 @@ impl World {
             .unwrap()
             .with_key_id("e1");
         let jwk = |text: String| serde_json::from_str::<Value>(&text).unwrap();
-        let key_set = json!({ "keys": [
+        let few = json!([
             { "kty": "RSA", "kid": "r1", "n": RSA_MODULUS, "e": "AQAB" },
             jwk(ec.public_key().to_jwk()),
+        ]);
+        let key_set = json!({ "keys": [
+            few[0], few[1],
             jwk(signer.public_key().to_jwk()),
             { "kty": "oct", "kid": "x", "k": "AAAA" },
         ] });
@@ -58,6 +63,7 @@ impl World {
         Self {
             issuers: Config::from_bytes(example).unwrap().issuers,
             key_set: key_set.to_string().into_bytes(),
+            few_keys: json!({ "keys": few }).to_string().into_bytes(),
             tokens,
             ed,
             other,
@@ -91,6 +97,35 @@ impl World {
         let signature = pair.sk.sign(&input, None);
         format!("{input}.{}", BASE64URL_NOPAD.encode(&*signature))
     }
+}
+
+/// A good token with changes, three bytes each: place, and what shall stand there.
+pub fn changed(good: &str, changes: &[u8]) -> String {
+    let mut token = good.as_bytes().to_vec();
+    for change in changes.as_chunks::<3>().0 {
+        let place = usize::from(u16::from_le_bytes([change[0], change[1]])) % (token.len() + 1);
+        match change[2] {
+            0..0x80 if place < token.len() => token[place] = change[2],
+            0..0x80 => token.push(change[2]),
+            0x80..0xc0 if place < token.len() => {
+                token.remove(place);
+            }
+            _ => token.truncate(place),
+        }
+    }
+    String::from_utf8_lossy(&token).into_owned()
+}
+
+/// What of a token is under its signature.
+pub fn signed(token: &str) -> Option<&str> {
+    token.rsplit_once('.').map(|(input, _)| input)
+}
+
+/// What stands before and behind the first line feed.
+pub fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let cut = bytes.iter().position(|byte| *byte == b'\n');
+    let (first, second) = bytes.split_at(cut.unwrap_or(bytes.len()));
+    (first, second.get(1..).unwrap_or_default())
 }
 
 fn claims() -> JWTClaims<Map<String, Value>> {

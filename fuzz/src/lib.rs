@@ -1,6 +1,7 @@
 //! What the fuzz targets share: a masker, texts with secrets in them, and ways to cut.
 
 pub mod bodies;
+pub mod grant;
 pub mod identity;
 pub mod streams;
 

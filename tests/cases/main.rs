@@ -18,6 +18,7 @@ mod documentation;
 mod endpoints;
 mod failure;
 mod harness;
+mod held;
 mod identity;
 mod language_server;
 mod masking_request;

@@ -117,6 +117,17 @@ impl Process {
         }
     }
 
+    /// Makes the child hang: its connections stay, nothing is answered, until [`Process::thaw`] or
+    /// [`Process::kill`].
+    pub fn freeze(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a child that hangs go on.
+    pub fn thaw(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Everything that the child has written to its output so far.
     pub fn log(&self) -> String {
         fs::read(&self.log).map_or_else(
