@@ -48,6 +48,37 @@ fn a_fault_in_a_bootstrap_is_named_with_its_path() {
 }
 
 #[test]
+fn faults_in_approvals_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.yaml");
+    let text = fs::read_to_string(gateway()).unwrap();
+    let desk = "approvals: { cluster: approvals, public_url: \"https://desk.gw.test\", hold: 5m }";
+    let asks = "then: ask_approval, approvers: security }";
+    for (good, bad, path, reason) in [
+        (
+            "deployment: demo",
+            format!("deployment: demo\n                            {desk}"),
+            "approvals.hold",
+            "not 1s to 4m",
+        ),
+        (
+            "then: mask }",
+            asks.to_owned(),
+            "approvals",
+            "missing: a rule demands ask_approval",
+        ),
+    ] {
+        fs::write(&file, text.replace(good, &bad)).unwrap();
+        let output = gate(&["check", "--json", file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(2), "{bad}");
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let faults = &document["configurations"][0]["faults"];
+        assert_eq!(faults[0]["path"], path, "{faults}");
+        assert_eq!(faults[0]["reason"], reason, "{faults}");
+    }
+}
+
+#[test]
 fn what_is_no_configuration_is_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("other.yaml");

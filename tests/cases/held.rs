@@ -212,7 +212,7 @@ async fn p7_many_are_held_while_the_desk_dies() {
 #[tokio::test]
 async fn p7_many_are_held_while_the_desk_hangs() {
     // All of them are asked within this time, and end five seconds after it.
-    let mut world = world("15s", |world| world).await;
+    let mut world = world("30s", |world| world).await;
     let bob = world.caller("bob");
     others(&bob, "before").await;
     let waiting = hold(&mut world).await;
