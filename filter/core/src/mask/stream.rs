@@ -485,6 +485,9 @@ impl TextMask {
         let Some(start) = self.name.take() else {
             return;
         };
+        // words are passed whole, and one may have gone beyond the reach of what came before
+        let passed = |armed: &Armed| self.offset().saturating_sub(armed.since);
+        self.armed = self.armed.filter(|armed| passed(armed) <= REACH);
         let from = start
             .checked_sub(self.base)
             .and_then(|from| usize::try_from(from).ok());

@@ -89,6 +89,18 @@ fn placeholders_are_the_same_for_one_person_and_differ_between_persons() {
 }
 
 #[test]
+fn a_word_that_goes_beyond_the_reach_of_a_url_is_a_name_in_any_cut() {
+    let name = "AWS_SECRET_ACCESS_KEY=";
+    let text = format!("e://AWS_SECRET{name}I{name}{name}{name}gIBADANBgkqhkiG9");
+    let pieces = text
+        .char_indices()
+        .map(|(at, character)| &text[at..at + character.len_utf8()]);
+    let whole = mask(&text);
+    assert_eq!(whole.1.len(), 1);
+    assert_eq!(in_pieces(pieces), whole);
+}
+
+#[test]
 fn a_text_is_read_alike_each_time() {
     let catalog = Rc::new(Catalog::new());
     let clean = "let rows = store.page(3, 5).unwrap(); // the last page is short\n".repeat(40);
