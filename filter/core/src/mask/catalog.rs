@@ -12,11 +12,11 @@ use regex_automata::dfa::dense::DFA;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
-use super::bytes::is_opening;
 use super::clean::CleanTexts;
 use super::detector::{Detector, Grade, Rule, Start};
-use super::names::{Name, may_be_anchor, may_be_anchored};
+use super::names::Name;
 use super::patterns::{detectors, proofs};
+use super::turns::Turns;
 
 /// The compiled detectors; made once per worker, from automata that `build.rs` has made.
 pub struct Catalog {
@@ -58,22 +58,6 @@ pub(super) struct Tokens {
 pub(super) struct Pattern {
     pub(super) dfa: DFA<&'static [u32]>,
     pub(super) start: StateID,
-    /// Pairs of bytes with which a match can begin: one bit each, so that most words cost one look.
-    pairs: Vec<u64>,
-}
-
-/// Why the machine looks closer at a place; most places give no reason.
-pub(super) mod turn {
-    /// The first may begin a token.
-    pub(in super::super) const TOKEN: u8 = 1;
-    /// The first may begin an anchor of a key name.
-    pub(in super::super) const ANCHOR: u8 = 2;
-    /// The first may belong to what announces a password without a name.
-    pub(in super::super) const UNNAMED: u8 = 4;
-    /// The second may end `://`.
-    pub(in super::super) const URL: u8 = 8;
-    /// The second may begin a token that stands behind the first only.
-    pub(in super::super) const OPENING: u8 = 16;
 }
 
 /// What a PEM block goes on with; numbers of its first patterns; the other is a header line.
@@ -123,6 +107,7 @@ impl Catalog {
             });
         }
         let words = Tokens::new(Start::Word, automaton!("words"));
+        let openings = Tokens::new(Start::Opening, automaton!("openings"));
         let find = |fits: fn(&Detector) -> bool| {
             let place = entries.iter().position(|entry| fits(entry.detector));
             place.unwrap_or(usize::MAX)
@@ -133,9 +118,9 @@ impl Catalog {
             fields: find(|detector| matches!(detector.rule, Rule::Fields)),
             aws_pair: find(|detector| matches!(detector.rule, Rule::AwsPair)),
             aws_id: find(|detector| detector.name == "aws-access-key-id"),
-            turns: Turns::new(&words.pattern),
+            turns: Turns::new(&words.pattern, &openings.pattern),
             words,
-            openings: Tokens::new(Start::Opening, automaton!("openings")),
+            openings,
             pem: Pattern::new(automaton!("pem")),
             named,
             detectors: entries,
@@ -154,7 +139,7 @@ impl Catalog {
         }
     }
 
-    /// The next place from this one on to look closer at, and why: bits of [`turn`].
+    /// The next place from this one on to look closer at, and why: bits of [`turn`](super::turns::turn).
     pub(super) fn next_turn(&self, bytes: &[u8], from: usize) -> Option<(usize, u8)> {
         self.turns.next(bytes, from)
     }
@@ -238,22 +223,7 @@ impl Pattern {
         let start = dfa
             .start_state(&start::Config::new().anchored(Anchored::Yes))
             .unwrap_or_default();
-        let mut pairs = vec![0_u64; 1 << 10];
-        for first in 0..=u8::MAX {
-            let state = dfa.next_state(start, first);
-            if dfa.is_dead_state(state) {
-                continue;
-            }
-            for second in 0..=u8::MAX {
-                let (word, bit) = pair(first, second);
-                if !dfa.is_dead_state(dfa.next_state(state, second))
-                    && let Some(word) = pairs.get_mut(word)
-                {
-                    *word |= bit;
-                }
-            }
-        }
-        Self { dfa, start, pairs }
+        Self { dfa, start }
     }
 
     /// Whether a match may start where the text does: not if all of it is ruled out by its first
@@ -267,128 +237,6 @@ impl Pattern {
             }
         }
         true
-    }
-
-    /// Whether a match can begin with these two bytes.
-    pub(super) fn may_begin(&self, first: u8, second: u8) -> bool {
-        let (word, bit) = pair(first, second);
-        self.pairs.get(word).is_some_and(|word| word & bit != 0)
-    }
-}
-
-/// Word and bit of a pair of bytes.
-fn pair(first: u8, second: u8) -> (usize, u64) {
-    (
-        usize::from(first) << 2 | usize::from(second >> 6),
-        1 << (second & 63),
-    )
-}
-
-/// Why to look closer at a place, by the three bytes that stand there.
-struct Turns {
-    /// For each pair of bytes the kind; the first is that without a reason.
-    kinds: Box<[u8; 1 << 16]>,
-    of_kind: Vec<Turn>,
-}
-
-/// What many pairs of bytes have in common.
-#[derive(Clone, Default, PartialEq)]
-struct Turn {
-    reasons: u8,
-    /// With which third bytes a token or an anchor goes on: one bit each.
-    thirds: [u64; 4],
-}
-
-impl Turns {
-    /// The kind of pairs for which there is no other kind left.
-    const ANY: u8 = 1;
-
-    fn new(words: &Pattern) -> Self {
-        let any = Turn {
-            reasons: u8::MAX,
-            thirds: [u64::MAX; 4],
-        };
-        let mut of_kind = vec![Turn::default(), any];
-        let kind_of = |pair: u16| {
-            let [first, second] = pair.to_be_bytes();
-            let turn = Turn::new(words, first, second);
-            let known = of_kind.iter().position(|known| *known == turn);
-            let kind = u8::try_from(known.unwrap_or(of_kind.len()));
-            if known.is_none() && kind.is_ok() {
-                of_kind.push(turn);
-            }
-            kind.unwrap_or(Self::ANY)
-        };
-        let kinds: Vec<u8> = (0..=u16::MAX).map(kind_of).collect();
-        #[expect(clippy::expect_used, reason = "one for each number of 16 bits")]
-        let kinds = kinds.try_into().expect("as many as pairs");
-        Self { kinds, of_kind }
-    }
-
-    fn next(&self, bytes: &[u8], from: usize) -> Option<(usize, u8)> {
-        let rest = bytes.get(from..)?;
-        for (at, pair) in rest.array_windows().enumerate() {
-            let kind = self.kinds.get(usize::from(u16::from_be_bytes(*pair)));
-            let kind = kind.copied().unwrap_or(0);
-            if kind != 0
-                && let Some(turn) = self.of_kind.get(usize::from(kind))
-            {
-                let reasons = turn.reasons(rest.get(at + 2).copied());
-                if reasons != 0 {
-                    return Some((from + at, reasons));
-                }
-            }
-        }
-        None
-    }
-}
-
-impl Turn {
-    fn new(words: &Pattern, first: u8, second: u8) -> Self {
-        let starts = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        // a placeholder of ours counts as a token
-        let is_ours = [first, second] == *b"MA";
-        let token = starts(first) && words.may_begin(first, second) || is_ours;
-        let anchor = first.is_ascii_alphabetic() && may_be_anchor(first, second);
-        // `-p`, `-u`, `--user`, a port before a colon
-        let unnamed = matches!([first, second], [b'-', b'p' | b'u'] | [b'0'..=b'9', b':']);
-        let reasons = [
-            (token, turn::TOKEN),
-            (anchor, turn::ANCHOR),
-            (unnamed, turn::UNNAMED),
-            ([first, second] == *b"//", turn::URL),
-            (is_opening(first) && starts(second), turn::OPENING),
-        ];
-        let held = reasons.iter().filter(|(holds, _)| *holds);
-        let mut turn = Self {
-            reasons: held.fold(0, |all, (_, reason)| all | reason),
-            thirds: [0; 4],
-        };
-        if turn.reasons & (turn::TOKEN | turn::ANCHOR) == 0 {
-            return turn;
-        }
-        for third in 0..=u8::MAX {
-            let start = [first, second, third];
-            let goes_on =
-                token && (is_ours || words.may_match(&start)) || anchor && may_be_anchored(start);
-            if goes_on && let Some(word) = turn.thirds.get_mut(usize::from(third >> 6)) {
-                *word |= 1 << (third & 63);
-            }
-        }
-        turn
-    }
-
-    /// The reasons that this third byte leaves; at the end of a text all.
-    fn reasons(&self, third: Option<u8>) -> u8 {
-        let goes_on = third.is_none_or(|third| {
-            let word = self.thirds.get(usize::from(third >> 6));
-            word.is_some_and(|word| word >> (third & 63) & 1 != 0)
-        });
-        if goes_on {
-            self.reasons
-        } else {
-            self.reasons & !(turn::TOKEN | turn::ANCHOR)
-        }
     }
 }
 

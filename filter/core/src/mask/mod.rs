@@ -20,6 +20,7 @@ mod stream;
 mod structures;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod validate;
 mod value_end;
 mod vendors;

@@ -17,12 +17,7 @@ pub(super) const ANCHORS: [(u8, &[&str]); 9] = [
 /// Whether the name contains an anchor, in any case.
 pub(super) fn has_anchor(name: &[u8]) -> bool {
     name.len() <= LONGEST
-        && name
-            .array_windows()
-            .enumerate()
-            .any(|(at, [first, second])| {
-                may_be_anchor(*first, *second) && name.get(at..).is_some_and(starts_with_anchor)
-            })
+        && (0..name.len()).any(|at| name.get(at..).is_some_and(starts_with_anchor))
 }
 
 /// Whether an anchor stands at the start, in any case.
@@ -51,8 +46,8 @@ const fn rows() -> [&'static [&'static str]; 32] {
     rows
 }
 
-/// Whether an anchor may start with these three bytes, or is one with something behind it.
-pub(super) fn may_be_anchored(start: [u8; 3]) -> bool {
+/// Whether an anchor may start with these bytes, or is one with something behind it.
+pub(super) fn may_be_anchored(start: &[u8]) -> bool {
     let anchors = ANCHORS.iter().flat_map(|(_, anchors)| *anchors);
     anchors.into_iter().any(|anchor| {
         let pairs = anchor.bytes().zip(start);
@@ -60,30 +55,6 @@ pub(super) fn may_be_anchored(start: [u8; 3]) -> bool {
             .into_iter()
             .all(|(want, byte)| byte.eq_ignore_ascii_case(&want))
     })
-}
-
-/// Whether an anchor may start with these two bytes; one look for most that none does.
-pub(super) fn may_be_anchor(first: u8, second: u8) -> bool {
-    const PAIRS: [u32; 32] = pairs();
-    let row = PAIRS.get(usize::from(first & 31)).copied();
-    row.unwrap_or_default() >> (second & 31) & 1 != 0
-}
-
-/// For each first letter the second ones, one bit each; letters count without their case.
-#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const fn pairs() -> [u32; 32] {
-    let mut pairs = [0; 32];
-    let mut row = 0;
-    while row < ANCHORS.len() {
-        let mut column = 0;
-        while column < ANCHORS[row].1.len() {
-            let anchor = ANCHORS[row].1[column].as_bytes();
-            pairs[(anchor[0] & 31) as usize] |= 1 << (anchor[1] & 31);
-            column += 1;
-        }
-        row += 1;
-    }
-    pairs
 }
 
 /// Longest key name that is read, in bytes.

@@ -17,11 +17,12 @@ use regex_automata::dfa::Automaton as _;
 
 use super::bytes::{is_base64, is_name, is_opening, is_word};
 use super::canonical::{base64_of, first_line, percent_decoded};
-use super::catalog::{Catalog, Pattern, pem, turn};
+use super::catalog::{Catalog, Pattern, pem};
 use super::detector::{Check, Grade, Rule, Start, Tail};
 use super::gap::{Gap, Next};
 use super::names::{LONGEST, Name, has_anchor, starts_with_anchor};
 use super::placeholder::{DIGEST_LENGTH, Look, PREFIX, Seal, look};
+use super::turns::turn;
 use super::validate::{aws_secret_holds, proof_holds, url_password_holds, value_holds};
 use super::value_end::{End, bare_end, quoted_end, url_password_end};
 use super::{Finding, Masker};
@@ -229,7 +230,7 @@ impl TextMask {
         if !is_name(byte) && self.name.is_some() {
             self.end_name(run, byte);
         }
-        if self.may_begin(run.masker.catalog(), bytes, byte) && self.is_boundary(bytes) {
+        if self.is_boundary(bytes) {
             let verdict = self.token(run, byte);
             if verdict != Verdict::Pass {
                 return verdict;
@@ -323,21 +324,6 @@ impl TextMask {
 
     // --- tokens -------------------------------------------------------------------------------
 
-    /// Whether a token may begin with the byte at the place and the one behind it.
-    fn may_begin(&self, catalog: &Catalog, bytes: &[u8], byte: u8) -> bool {
-        let Some(&second) = bytes.get(self.at + 1) else {
-            return byte.is_ascii_alphanumeric() || byte == b'-';
-        };
-        let before = self.at.checked_sub(1).and_then(|at| bytes.get(at));
-        byte == b'M'
-            || catalog.tokens(Start::Word).pattern.may_begin(byte, second)
-            || before.is_none_or(|before| is_opening(*before))
-                && catalog
-                    .tokens(Start::Opening)
-                    .pattern
-                    .may_begin(byte, second)
-    }
-
     /// Whether a token may start here.
     fn is_boundary(&self, bytes: &[u8]) -> bool {
         let back = |count: usize| self.at.checked_sub(count).and_then(|at| bytes.get(at));
@@ -408,11 +394,6 @@ impl TextMask {
     fn attempt(&mut self, run: &mut Run<'_>, start: Start) -> Verdict {
         let catalog = run.masker.catalog();
         let tokens = catalog.tokens(start);
-        if let Some([first, second, ..]) = run.text.as_bytes().get(self.at..)
-            && !tokens.pattern.may_begin(*first, *second)
-        {
-            return Verdict::Pass;
-        }
         let (found, is_cut) = match look_for(&tokens.pattern, run, self.at, TOKEN_CAP) {
             Seen::More => return Verdict::Hold,
             Seen::Matches { found, is_cut } => (found, is_cut),

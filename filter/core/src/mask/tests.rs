@@ -101,6 +101,21 @@ fn a_word_that_goes_beyond_the_reach_of_a_url_is_a_name_in_any_cut() {
 }
 
 #[test]
+fn a_token_may_begin_with_any_byte_that_its_pattern_allows() {
+    for first in ["O", "0", "_", "~", "."] {
+        let secret = format!("{first}HJ5{}6PV.0aSKGnK9~vR2xW7bTq4LmZc8dEf1", "Q~");
+        let text = format!("we use [\"{secret}\"] for now");
+        let whole = mask(&text);
+        assert_eq!(whole.1.len(), 1, "{first}");
+        assert!(!whole.0.contains(&secret), "{first}");
+        for (at, _) in text.char_indices() {
+            let (left, right) = text.split_at(at);
+            assert_eq!(in_pieces([left, right].into_iter()), whole, "{first} {at}");
+        }
+    }
+}
+
+#[test]
 fn a_text_is_read_alike_each_time() {
     let catalog = Rc::new(Catalog::new());
     let clean = "let rows = store.page(3, 5).unwrap(); // the last page is short\n".repeat(40);
