@@ -9,10 +9,13 @@
 
 #![no_main]
 
+use contract::Epoch;
 use filter_core::mask::Masker;
 use filter_core::provider::{
     Api, Limits, Placed, Unreadable, Unscanned, mask_plain, mask_request, mask_response, models,
 };
+use filter_core::repeats::{Repeats, Written};
+use filter_core::time::UnixTime;
 use fuzz::bodies::{APIS, body, change, decoded, encode_contents, strings, watch};
 use fuzz::{PLANTED, head, masker};
 use libfuzzer_sys::fuzz_target;
@@ -26,6 +29,8 @@ const LIMITS: Limits = Limits {
     max_channels: 8,
     max_held: 1 << 14,
 };
+
+const NOW: UnixTime = UnixTime(1_800_000_000_000_000);
 
 fuzz_target!(init: { std::hint::black_box(masker()); }, |data: &[u8]| {
     let Some(([api, way], rest)) = head::<2>(data) else {
@@ -77,7 +82,22 @@ struct Masked {
 }
 
 fn request(api: Api, masker: &Masker, body: &[u8]) -> Result<Masked, Unreadable> {
-    let masked = mask_request(api, masker, body, &LIMITS, &watch())?;
+    let mut repeats = Repeats::new(&[7; 16], Epoch([1; 16]));
+    let turn = |repeats: &mut Repeats| {
+        let texts = (repeats.of("somebody"), NOW);
+        mask_request(api, masker, body, &LIMITS, &watch(), texts)
+    };
+    let masked = turn(&mut repeats)?;
+    let again = turn(&mut repeats)?;
+    assert!(again.body == masked.body && again.findings == masked.findings);
+    assert_eq!(again.scanned_bytes, masked.scanned_bytes);
+    let recorded = String::from_utf8(masked.recorded).unwrap();
+    for written in Written::find(&recorded, &masked.texts) {
+        repeats.recorded(written, 0, NOW);
+    }
+    let later = turn(&mut repeats)?;
+    assert!(later.body == masked.body && later.texts.is_empty());
+    assert!(serde_json::from_slice::<IgnoredAny>(&later.recorded).is_ok());
     let passed = masked.findings.iter().filter(|placed| placed.passed);
     assert!(
         masked.by_detector.values().sum::<u64>() + passed.count() as u64 >= masked.findings_count

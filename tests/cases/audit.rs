@@ -89,6 +89,57 @@ async fn every_kind_of_exchange_leaves_one_row() {
 }
 
 #[tokio::test]
+async fn what_was_said_before_is_recorded_once_and_can_be_read_again() {
+    let world = World::with_audit().await;
+    let ana = world.caller("ana");
+    let first = format!(
+        "explain \"{SENT}\"\n{}",
+        "and what is around it; ".repeat(10)
+    );
+    world.upstream().script(Answer::text("Here you are."));
+    ana.chat(&first).await.unwrap();
+    let rows = "SELECT * FROM copilot_audit_views.exchanges ORDER BY seq";
+    world.rows_when(rows, |rows| !rows.is_empty()).await;
+    world.upstream().script(Answer::text("Here you are."));
+    let turn = |role: &str, content: &str| json!({ "role": role, "content": content });
+    let turns = [
+        turn("user", &first),
+        turn("assistant", "Here you are."),
+        turn("user", "and now in short"),
+    ];
+    let body = json!({ "model": "gpt-4.1", "messages": turns });
+    ana.post("/chat/completions", &body).await.unwrap();
+
+    let rows = world.rows_when(rows, |rows| rows.len() >= 2).await;
+    let content = |row: usize| rows[row]["request_content"].as_str().unwrap_or_default();
+    assert!(content(0).contains("and what is around it; and what"));
+    assert!(content(1).contains("and now in short"));
+    assert!(
+        !content(1).contains("and what is around it"),
+        "{}",
+        content(1)
+    );
+    let sql = "SELECT * FROM copilot_audit_views.repeats";
+    let repeats = world.rows_when(sql, |rows| !rows.is_empty()).await;
+    assert_eq!(repeats.len(), 1);
+    let of = |column: &str| repeats[0].get(column).cloned().unwrap_or(Value::Null);
+    assert_eq!(of("decision_id"), rows[1]["decision_id"]);
+    assert_eq!(of("told_decision_id"), rows[0]["decision_id"]);
+    assert!(content(1).contains(&format!("\"{}\"", of("reference").as_str().unwrap())));
+    let text = of("text").to_string();
+    let told: Value = serde_json::from_str(content(0)).unwrap();
+    let told = told["messages"].as_array().unwrap().last().unwrap()["content"].to_string();
+    assert_eq!(
+        Value::String(told.trim_matches('"').to_owned()).to_string(),
+        text
+    );
+    assert!(
+        text.contains("MASKED_GITHUB_PAT_") && !text.contains(SENT),
+        "{text}"
+    );
+}
+
+#[tokio::test]
 async fn findings_are_rows_without_the_secret() {
     let world = World::with_audit().await;
     world.upstream().script(Answer::parts(

@@ -16,6 +16,7 @@ pub(super) fn statements(target: &Target) -> Vec<(&'static str, String)> {
     vec![
         view("exchanges", exchanges(target)),
         view("findings", findings(target)),
+        view("repeats", repeats(target)),
         view("gaps", gaps(target)),
     ]
 }
@@ -59,6 +60,24 @@ fn findings(target: &Target) -> String {
         columns.join(", "),
         target.project,
         target.views_dataset,
+    )
+}
+
+/// One row for each text of a request that stands in an earlier record. The request's content has
+/// `seen:EPOCH:SEQ:START+LENGTH` in its place, counted in characters.
+fn repeats(target: &Target) -> String {
+    let exchanges = format!("`{}.{}.exchanges`", target.project, target.views_dataset);
+    let number = |pattern: &str| format!("CAST(REGEXP_EXTRACT(reference, r'{pattern}') AS INT64)");
+    let seq = number("[0-9a-f]{32}:([0-9]+)");
+    let (start, length) = (number("([0-9]+)[+]"), number("[+]([0-9]+)"));
+    format!(
+        "SELECT again.received_at, again.event_at, again.decision_id, again.person, again.issuer,\n  \
+         reference, told.decision_id AS told_decision_id, told.event_at AS told_at,\n  \
+         SUBSTR(told.request_content, {start} + 1, {length}) AS text\n\
+         FROM {exchanges} AS again,\n  UNNEST(REGEXP_EXTRACT_ALL(again.request_content, \
+         r'\"(seen:[0-9a-f]{{32}}:[0-9]+:[0-9]+[+][0-9]+)\"')) AS reference\n\
+         LEFT JOIN {exchanges} AS told ON told.epoch = again.epoch AND told.seq = {seq}\n  \
+         AND told.person = again.person AND told.issuer = again.issuer"
     )
 }
 

@@ -95,8 +95,8 @@ async fn requests_say_what_the_emulator_ignores() {
         .iter()
         .filter_map(|(_, _, body)| body["query"].as_str())
         .collect();
-    assert_eq!(sql.len(), 3);
-    for (sql, view) in sql.iter().zip(["exchanges", "findings", "gaps"]) {
+    assert_eq!(sql.len(), 4);
+    for (sql, view) in sql.iter().zip(["exchanges", "findings", "repeats", "gaps"]) {
         let start = format!("CREATE OR REPLACE VIEW `{PROJECT}.audit_views.{view}`");
         assert!(sql.starts_with(&start), "{sql}");
         let reads_table = sql.matches(".records`").count();

@@ -13,9 +13,11 @@ use crate::{
     exchange::ResponseSource,
     headers::{Headers, cut, identifier},
     identity::Identity,
+    json::Span,
     mask::{Finding, Masker},
     policy::Verdict,
     provider::{Annotation, MaskedRequest, Placed, ResponseFacts},
+    repeats::{Digest, Written},
     time::UnixTime,
 };
 
@@ -48,6 +50,8 @@ pub struct Closed {
 pub(crate) struct Draft {
     envelope: Envelope,
     content: Content,
+    /// Longer texts of the request's content.
+    written: Vec<Written>,
     findings: Vec<Value>,
     findings_count: u64,
     unscanned: Vec<Value>,
@@ -83,6 +87,7 @@ impl Draft {
                 ..Envelope::default()
             },
             content: Content::default(),
+            written: Vec::new(),
             findings: Vec::new(),
             findings_count: 0,
             unscanned: Vec::new(),
@@ -197,14 +202,21 @@ impl Draft {
         envelope.held_ms = Some(held + millis(trail.held));
     }
 
-    /// Keeps the masked body, cut at `most` bytes.
-    pub(crate) fn request_content(&mut self, masked: &[u8], most: usize) {
-        let Ok(text) = std::str::from_utf8(masked) else {
+    /// Keeps what is recorded of the request, cut at `most` bytes, and where its texts stand in it.
+    pub(crate) fn request_content(
+        &mut self,
+        content: Vec<u8>,
+        texts: &[(Digest, Span)],
+        most: usize,
+    ) {
+        let Ok(mut content) = String::from_utf8(content) else {
             return self.content_missing();
         };
-        let kept = cut(text, most);
-        self.truncated(kept.len() < text.len());
-        self.content.request_content = Some(kept.to_owned());
+        let kept = cut(&content, most).len();
+        self.truncated(kept < content.len());
+        content.truncate(kept);
+        self.written = Written::find(&content, texts);
+        self.content.request_content = Some(content);
     }
 
     /// There was no room for content.
@@ -310,7 +322,7 @@ impl Draft {
         policy_digest: String,
         end: End,
         now: UnixTime,
-    ) -> (Envelope, Content) {
+    ) -> (Envelope, Content, Vec<Written>) {
         let asked = self.envelope.upstream_status.is_some();
         let envelope = &mut self.envelope;
         let ended = match (&envelope.decision, end.caller_left) {
@@ -341,7 +353,7 @@ impl Draft {
         if asked {
             envelope.response_bytes = i64::try_from(self.response_bytes).ok();
         }
-        (self.envelope, self.content)
+        (self.envelope, self.content, self.written)
     }
 
     /// A header with a secret was left out.

@@ -161,6 +161,11 @@ impl<'a> Text<'a> {
         Cow::Owned(out)
     }
 
+    /// The text as written, between its quotes.
+    pub fn raw(&self) -> &'a str {
+        self.raw
+    }
+
     /// Whether the text may end with words of the gateway; cheap.
     pub fn may_be_ours(&self) -> bool {
         let raw = self.raw.as_bytes();
@@ -655,20 +660,58 @@ impl Edits {
         out
     }
 
+    /// Adds edits that give way to those that are there, where both say something of the same span.
+    pub fn under(&mut self, other: &Self) {
+        let shift = self.texts.len();
+        self.texts.extend_from_slice(&other.texts);
+        let moved = other.edits.iter();
+        self.edits
+            .extend(moved.map(|(span, text)| (*span, text.start + shift..text.end + shift)));
+    }
+
     /// The source with all edits. Of two that overlap, the one that starts first counts.
-    pub fn apply(mut self, source: &[u8]) -> Vec<u8> {
+    pub fn apply(self, source: &[u8]) -> Vec<u8> {
+        self.apply_and_find(source, &[]).0
+    }
+
+    /// As [`apply`](Self::apply); says also where some spans of the source, in their order, stand
+    /// now: not if a part of them was replaced.
+    pub fn apply_and_find(
+        mut self,
+        source: &[u8],
+        wanted: &[Span],
+    ) -> (Vec<u8>, Vec<Option<Span>>) {
         self.edits.sort_by_key(|(span, _)| *span);
         let mut out = Vec::with_capacity(source.len() + self.texts.len());
+        let mut found = Vec::with_capacity(wanted.len());
+        let mut wanted = wanted.iter().peekable();
         let mut copied = 0;
-        for (span, text) in self.edits {
-            if let Some(before) = source.get(copied..span.start) {
-                out.extend_from_slice(before);
-                out.extend_from_slice(self.texts.get(text).unwrap_or_default());
-                copied = span.end;
+        let end = Span {
+            start: source.len(),
+            end: source.len(),
+        };
+        for (span, text) in self.edits.into_iter().chain([(end, 0..0)]) {
+            let Some(before) = source.get(copied..span.start) else {
+                continue;
+            };
+            while let Some(wanted) = wanted.next_if(|wanted| wanted.start < span.start) {
+                let stays = wanted.start >= copied && wanted.end <= span.start;
+                let moved = |at: usize| out.len() + at - copied;
+                found.push(stays.then(|| Span {
+                    start: moved(wanted.start),
+                    end: moved(wanted.end),
+                }));
             }
+            out.extend_from_slice(before);
+            let start = out.len();
+            out.extend_from_slice(self.texts.get(text).unwrap_or_default());
+            if wanted.next_if_eq(&&span).is_some() {
+                let end = out.len();
+                found.push(Some(Span { start, end }));
+            }
+            copied = span.end;
         }
-        out.extend_from_slice(source.get(copied..).unwrap_or_default());
-        out
+        (out, found)
     }
 }
 

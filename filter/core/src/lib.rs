@@ -18,6 +18,7 @@ pub mod json;
 pub mod mask;
 mod policy;
 pub mod provider;
+pub mod repeats;
 pub mod reply;
 pub mod secret;
 mod spoken;

@@ -15,6 +15,7 @@ use crate::{
     identity::{Fetch, Identity, IdentityError, KeySetError, KeyStore, TokenCache},
     mask::{Catalog, MaskKeys, Masker},
     provider,
+    repeats::{Repeats, Written},
     secret::Secret,
     time::UnixTime,
 };
@@ -50,6 +51,8 @@ pub struct Worker {
     pub(crate) ledger: Ledger,
     tokens: TokenCache,
     chain: Chain,
+    /// What callers have sent before.
+    pub(crate) repeats: Repeats,
     /// Bytes of content that open exchanges keep for their records.
     pending_bytes: usize,
 }
@@ -58,6 +61,7 @@ pub struct Worker {
 #[derive(Debug)]
 pub struct Secrets {
     mask_keys: MaskKeys,
+    repeats_key: [u8; 16],
     mac_key: MacKey,
     credential: Option<Secret<String>>,
     desk_token: Option<Secret<String>>,
@@ -95,9 +99,11 @@ impl Secrets {
         let (fingerprint_key_id, fingerprint_key) = first(FINGERPRINT_KEYS)?;
         let (id, key) = first(SINK_KEYS)?;
         let mut placeholder_key = vec![0; 32];
+        let mut repeats_key = [0; 16];
+        let keys = Hkdf::<Sha256>::new(None, &fingerprint_key);
         // Only fails for outputs over 255 hash lengths (RFC 5869 §2.3).
-        Hkdf::<Sha256>::new(None, &fingerprint_key)
-            .expand(b"gate.placeholder-key.v1", &mut placeholder_key)
+        keys.expand(b"gate.placeholder-key.v1", &mut placeholder_key)
+            .and_then(|()| keys.expand(b"gate.repeats-key.v1", &mut repeats_key))
             .map_err(|_| SecretsError::Malformed(FINGERPRINT_KEYS))?;
         let mut desk_token = None;
         if config.approvals.is_some() {
@@ -106,6 +112,7 @@ impl Secrets {
         }
         Ok(Self {
             desk_token,
+            repeats_key,
             mask_keys: MaskKeys {
                 fingerprint_key_id,
                 fingerprint_key,
@@ -150,6 +157,7 @@ fn first_key(text: &str) -> Option<(String, Vec<u8>)> {
 impl Worker {
     /// Starts a worker; `random` are 128 random bits for its epoch.
     pub fn new(config: Config, secrets: Secrets, random: [u8; 16]) -> Self {
+        let epoch = Epoch(random);
         Self {
             keys: KeyStore::new(config.issuers.len()),
             desk_keys: KeyStore::new(usize::from(config.approvals.is_some())),
@@ -157,7 +165,8 @@ impl Worker {
             catalog: Rc::new(Catalog::new()),
             maskers: HashMap::new(),
             tokens: TokenCache::default(),
-            chain: Chain::new(Epoch(random)),
+            chain: Chain::new(epoch),
+            repeats: Repeats::new(&secrets.repeats_key, epoch),
             pending_bytes: 0,
             secrets,
             config,
@@ -320,12 +329,21 @@ impl Worker {
         self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
     }
 
-    pub(crate) fn seal(&mut self, envelope: Envelope, content: &Content) -> Closed {
+    /// Seals a record with what is written in its request's content.
+    pub(crate) fn seal(
+        &mut self,
+        envelope: Envelope,
+        content: &Content,
+        written: Vec<Written>,
+        now: UnixTime,
+    ) -> Closed {
+        let key = &self.secrets.mac_key;
+        let sealed = self.chain.seal(envelope.clone(), content, key);
+        for text in written {
+            self.repeats.recorded(text, sealed.seq, now);
+        }
         Closed {
-            record: self
-                .chain
-                .seal(envelope.clone(), content, &self.secrets.mac_key)
-                .bytes,
+            record: sealed.bytes,
             envelope,
         }
     }

@@ -285,8 +285,8 @@ impl Exchange {
         worker.release(self.reserved);
         let digest = worker.config.policy_digest.clone();
         let deployment = worker.config.deployment.clone();
-        let (envelope, content) = self.draft.close(deployment, digest, end, now);
-        Some(worker.seal(envelope, &content))
+        let (envelope, content, written) = self.draft.close(deployment, digest, end, now);
+        Some(worker.seal(envelope, &content, written, now))
     }
 
     fn reserve(&mut self, worker: &mut Worker, bytes: usize) -> bool {

@@ -91,7 +91,8 @@ impl Exchange {
         };
         let limits = worker.provider_limits();
         let watch = &worker.config.watch;
-        let masked = match provider::mask_request(api, &masker, body, &limits, watch) {
+        let texts = (worker.repeats.of(&self.person), now);
+        let mut masked = match provider::mask_request(api, &masker, body, &limits, watch, texts) {
             Ok(masked) => masked,
             Err(Unreadable::Elsewhere) => {
                 self.draft.unscanned("request", "elsewhere", body.len());
@@ -124,10 +125,10 @@ impl Exchange {
         }
         let verdict = policy::decide(&worker.config.rules, &masked.by_detector, &masked.items);
         self.draft.request_findings(&masked, &verdict);
-        let content = masked.body.as_deref().unwrap_or(body);
-        let room = content.len().min(limits.max_content);
-        if self.reserve(worker, room) {
-            self.draft.request_content(content, limits.max_content);
+        let content = std::mem::take(&mut masked.recorded);
+        let most = limits.max_content;
+        if most > 0 && self.reserve(worker, content.len().min(most)) {
+            self.draft.request_content(content, &masked.texts, most);
         } else {
             self.draft.content_missing();
         }

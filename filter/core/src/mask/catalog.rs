@@ -3,7 +3,6 @@
 //! The table drives everything: the automata, what is held back, the closed list of placeholders,
 //! and the tests.
 
-use std::cell::RefCell;
 use std::fmt;
 
 use regex_automata::Anchored;
@@ -12,7 +11,6 @@ use regex_automata::dfa::dense::DFA;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
-use super::clean::CleanTexts;
 use super::detector::{Detector, Grade, Rule, Start};
 use super::names::Name;
 use super::patterns::{detectors, proofs};
@@ -34,8 +32,6 @@ pub struct Catalog {
     fields: usize,
     aws_pair: usize,
     aws_id: usize,
-    /// Texts in which these detectors found nothing.
-    pub(super) clean: RefCell<CleanTexts>,
 }
 
 /// A detector and what is derived from it.
@@ -124,7 +120,6 @@ impl Catalog {
             pem: Pattern::new(automaton!("pem")),
             named,
             detectors: entries,
-            clean: RefCell::default(),
         }
     }
 

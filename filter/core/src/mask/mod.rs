@@ -10,7 +10,6 @@
 mod bytes;
 mod canonical;
 mod catalog;
-mod clean;
 mod detector;
 mod gap;
 mod names;
@@ -74,18 +73,7 @@ impl Masker {
 
     /// Masks a whole text; `None` if it stays as it is.
     pub fn mask(&self, text: &str, findings: &mut Vec<Finding>) -> Option<String> {
-        let digest = self.sealer().digest(text);
-        let clean = &self.catalog().clean;
-        if digest.is_some_and(|digest| clean.borrow_mut().knows(digest)) {
-            return None;
-        }
-        let masked = TextMask::whole(self, text, findings);
-        if masked.is_none()
-            && let Some(digest) = digest
-        {
-            clean.borrow_mut().add(digest);
-        }
-        masked
+        TextMask::whole(self, text, findings)
     }
 
     fn catalog(&self) -> &Catalog {

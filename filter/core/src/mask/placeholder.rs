@@ -13,8 +13,6 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use super::clean::{Digest, DigestKey};
-
 /// How every placeholder begins.
 pub(super) const PREFIX: &str = "MASKED_";
 /// Length of the end of a placeholder: `_` and the digest.
@@ -48,7 +46,6 @@ pub(super) struct Sealer {
     key_id: String,
     placeholder: Hmac<Sha256>,
     fingerprint: Hmac<Sha256>,
-    digests: DigestKey,
 }
 
 impl Sealer {
@@ -60,22 +57,14 @@ impl Sealer {
             info.extend_from_slice(part.as_bytes());
         }
         let mut derived = [0_u8; 32];
-        let mut digest_key = [0_u8; 16];
         let keys_of_person = Hkdf::<Sha256>::new(None, &keys.placeholder_key);
         // 32 bytes are one block: expanding cannot fail
         let _ok = keys_of_person.expand(&info, &mut derived);
-        let _ok = keys_of_person.expand_multi_info(&[b"gate.clean.v1", &info], &mut digest_key);
         Self {
             key_id: keys.fingerprint_key_id.clone(),
             placeholder: keyed(&derived),
             fingerprint: keyed(&keys.fingerprint_key),
-            digests: DigestKey::new(digest_key),
         }
-    }
-
-    /// What is kept of a clean text.
-    pub(super) fn digest(&self, text: &str) -> Option<Digest> {
-        self.digests.digest(text)
     }
 
     /// Starts on a value of this detector.

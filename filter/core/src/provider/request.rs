@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::json::{Container, Edits, Event, Path, Span, Step, Text, Value, walk};
 use crate::mask::{Finding, Masker};
+use crate::repeats::{Digest, Texts};
+use crate::time::UnixTime;
 
 use super::history::History;
 use super::item::{ContentItem, Items, Part, Watch};
@@ -16,6 +18,11 @@ pub struct MaskedRequest {
     pub body: Option<Vec<u8>>,
     /// The body as it came but for what the gateway itself had said in it; `None` if that is nothing.
     pub unmasked: Option<Vec<u8>>,
+    /// The masked body as it is recorded: with references in place of texts that stand in earlier
+    /// records. Empty if nothing shall be recorded.
+    pub recorded: Vec<u8>,
+    /// The longer texts in it, and where they stand.
+    pub texts: Vec<(Digest, Span)>,
     /// The model asked for.
     pub model: Option<String>,
     /// Whether the answer shall be a stream.
@@ -39,7 +46,7 @@ pub struct MaskedRequest {
 }
 
 /// Masks all text in a request, takes out what the gateway itself had said in the history, and reads
-/// what decisions need.
+/// what decisions need. `texts` are those that the person has sent before.
 ///
 /// `null` counts as absent for `stream`, `messages` and `tools`, but not for `model`.
 ///
@@ -52,6 +59,7 @@ pub fn mask_request(
     body: &[u8],
     limits: &Limits,
     watch: &Watch,
+    (texts, now): (Texts<'_>, UnixTime),
 ) -> Result<MaskedRequest, Unreadable> {
     let mut reader = Reader {
         api,
@@ -60,6 +68,7 @@ pub fn mask_request(
         scan: Scan::new(limits),
         edits: Edits::default(),
         unmasked: Edits::default(),
+        record: Record::new(texts, now),
         items: Items::new(watch),
         history: History::default(),
         signed: SignedTexts::default(),
@@ -74,13 +83,20 @@ pub fn mask_request(
         mut edits,
         mut unmasked,
         mut history,
+        record,
         ..
     } = reader;
     history.end(&mut [&mut edits, &mut unmasked]);
+    let (recorded, texts) = match limits.max_content {
+        0 => (Vec::new(), Vec::new()),
+        _ => record.finish(body, &edits),
+    };
     let kept = reader.items.finish();
     Ok(MaskedRequest {
         body: (!edits.is_empty()).then(|| edits.apply(body)),
         unmasked: (!unmasked.is_empty()).then(|| unmasked.apply(body)),
+        recorded,
+        texts,
         model: reader.model,
         stream: reader.stream,
         findings: scan.findings,
@@ -104,6 +120,7 @@ struct Reader<'w, 's> {
     edits: Edits,
     /// What changes in any body.
     unmasked: Edits,
+    record: Record<'w>,
     items: Items<'w, 's>,
     history: History,
     signed: SignedTexts,
@@ -207,6 +224,7 @@ impl<'s> Reader<'_, 's> {
             }
             self.history.more();
         }
+        let digest = self.record.text(span, text);
         if place == Place::Signed {
             let part = self.api.request_part(steps);
             self.signed.hold(
@@ -221,9 +239,15 @@ impl<'s> Reader<'_, 's> {
         if place == Place::Signature && is_blob(&text.decode()) {
             self.signed.signatures.push(path.depth());
         }
-        let masked = self
-            .scan
-            .value(self.masker, place, path, (span, text), &mut self.edits);
+        let masked = match digest {
+            // of other places it is open whether they are looked at
+            Some(digest) if matches!(place, Place::Piece(_) | Place::Prompt | Place::Text) => {
+                self.known_text(digest, path, (span, text))
+            }
+            _ => self
+                .scan
+                .value(self.masker, place, path, (span, text), &mut self.edits),
+        };
         let name = || {
             masked
                 .as_deref()
@@ -251,6 +275,27 @@ impl<'s> Reader<'_, 's> {
             let found = masked.map(|masked| (masked, &self.scan.latest));
             self.items.text(part, text, found);
         }
+    }
+
+    /// Masks a text, unless it is known that nothing is in it.
+    fn known_text(
+        &mut self,
+        digest: Digest,
+        path: &Path<'s>,
+        (span, text): (Span, Text<'s>),
+    ) -> Option<String> {
+        let texts = &mut self.record.seen;
+        if let Some(length) = texts.clean(digest) {
+            self.scan.scanned += length;
+            return None;
+        }
+        let text = text.decode();
+        let masked = self.scan.mask(self.masker, &text, || channel_name(path));
+        match &masked {
+            Some(masked) => self.edits.replace_text(span, masked),
+            None => texts.add_clean(digest, text.len()),
+        }
+        masked
     }
 
     /// Takes a text that ends as ours do; whether it is ours shows with its message's role.
@@ -326,6 +371,46 @@ impl<'s> Reader<'_, 's> {
                 self.items.found(own.part, masked, &self.scan.latest);
             }
         }
+    }
+}
+
+/// What is recorded of a request: its longer texts once, then references to them.
+struct Record<'w> {
+    seen: Texts<'w>,
+    now: UnixTime,
+    references: Edits,
+    /// Texts without a reference.
+    fresh: Vec<(Digest, Span)>,
+}
+
+impl<'w> Record<'w> {
+    fn new(seen: Texts<'w>, now: UnixTime) -> Self {
+        Self {
+            seen,
+            now,
+            references: Edits::default(),
+            fresh: Vec::new(),
+        }
+    }
+
+    /// Takes note of a text; gives its digest if it is worth one.
+    fn text(&mut self, span: Span, text: Text<'_>) -> Option<Digest> {
+        let digest = self.seen.digest(text.raw())?;
+        match self.seen.reference(digest, self.now) {
+            Some(reference) => self.references.replace_text(span, &reference),
+            None => self.fresh.push((digest, span)),
+        }
+        Some(digest)
+    }
+
+    /// The content, and where the fresh texts stand in it.
+    fn finish(mut self, body: &[u8], edits: &Edits) -> (Vec<u8>, Vec<(Digest, Span)>) {
+        self.references.under(edits);
+        let spans: Vec<Span> = self.fresh.iter().map(|(_, span)| *span).collect();
+        let (content, places) = self.references.apply_and_find(body, &spans);
+        let fresh = self.fresh.into_iter().zip(places);
+        let fresh = fresh.filter_map(|((digest, _), place)| Some((digest, place?)));
+        (content, fresh.collect())
     }
 }
 

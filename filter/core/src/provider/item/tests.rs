@@ -2,8 +2,8 @@ use contract::approval::Item;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::provider::tests::{SECRET, masked, masker};
-use crate::provider::{Api, Limits, MaskedRequest, MaskedResponse, mask_request, mask_response};
+use crate::provider::tests::{SECRET, first_request, masked, masker};
+use crate::provider::{Api, Limits, MaskedRequest, MaskedResponse, mask_response};
 
 fn watch(patterns: &[(&str, &str)]) -> Watch {
     let pattern = |(rule, (name, arguments)): (usize, &(&str, &str))| CallPattern {
@@ -22,8 +22,7 @@ fn request(body: &Json, watch: &Watch) -> MaskedRequest {
 }
 
 fn read(body: &str, watch: &Watch) -> MaskedRequest {
-    let limits = Limits::default();
-    mask_request(Api::Chat, &masker(), body.as_bytes(), &limits, watch).unwrap()
+    first_request(Api::Chat, body.as_bytes(), watch).unwrap()
 }
 
 fn messages(messages: &Json, watch: &Watch) -> Vec<ContentItem> {
@@ -297,9 +296,7 @@ fn secrets_beside_our_words_are_masked_and_asked_for() {
 }
 
 fn items_of(api: Api, body: &Json, watch: &Watch) -> Vec<(String, &'static str, String, usize)> {
-    let limits = Limits::default();
-    let body = body.to_string();
-    let request = mask_request(api, &masker(), body.as_bytes(), &limits, watch).unwrap();
+    let request = first_request(api, body.to_string().as_bytes(), watch).unwrap();
     let found: u64 = request
         .items
         .iter()
@@ -425,9 +422,7 @@ fn p7_a_tool_call_is_the_same_item_in_every_api() {
         ),
     ];
     for (api, body) in bodies {
-        let body = body.to_string();
-        let limits = Limits::default();
-        let request = mask_request(api, &masker(), body.as_bytes(), &limits, &watch).unwrap();
+        let request = first_request(api, body.to_string().as_bytes(), &watch).unwrap();
         let digests: Vec<Digest> = request.items.iter().map(|item| item.digest).collect();
         let expected = digest("assistant", "tool_call", name, r#"{"a":"x","b":1}"#);
         assert_eq!(digests, [expected], "{api:?}");
@@ -458,10 +453,7 @@ fn our_own_texts_leave_the_history_of_every_api() {
         ),
     ];
     for (api, body) in cases {
-        let body = body.to_string();
-        let limits = Limits::default();
-        let request =
-            mask_request(api, &masker(), body.as_bytes(), &limits, &Watch::default()).unwrap();
+        let request = first_request(api, body.to_string().as_bytes(), &Watch::default()).unwrap();
         let sent = String::from_utf8(request.body.unwrap()).unwrap();
         let sent: Json = serde_json::from_str(&sent).unwrap();
         let list = if api == Api::Responses {

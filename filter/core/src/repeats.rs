@@ -1,0 +1,220 @@
+//! What was sent before: clients send all of a conversation with each turn.
+//!
+//! Of each longer text of a person's requests a digest of 128 bits is kept under a key that nobody
+//! outside has, so that no caller can make two texts with the same one. Behind it stand two facts:
+//!
+//! - nothing was found in the text: the detectors say the same of the same text each time;
+//! - where the text is recorded: a place in a record of the same hour, which takes its place in
+//!   the records after it.
+
+use std::collections::HashMap;
+use std::hash::Hasher as _;
+use std::time::Duration;
+
+use contract::Epoch;
+use siphasher::sip128::{Hasher128 as _, SipHasher13};
+
+use crate::json::Span;
+use crate::time::UnixTime;
+
+/// Texts kept in each of two generations, over all persons: about 2 MB in all.
+const GENERATION: usize = 16 * 1024;
+
+/// Shorter texts are as quickly looked at, and hardly longer than a reference, in bytes.
+const WORTH: usize = 128;
+
+/// How long a record is referred to: then the text is recorded again.
+const REFERRED: Duration = Duration::from_hours(1);
+
+/// What is kept of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Digest(u128);
+
+/// The texts of all persons of a worker; those of the last turns stay.
+#[derive(Debug)]
+pub struct Repeats {
+    key: SipHasher13,
+    epoch: Epoch,
+    young: HashMap<Digest, Known>,
+    old: HashMap<Digest, Known>,
+}
+
+/// What is known of a text.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// Bytes of the text as it reads, if nothing was found in it.
+    clean: Option<u32>,
+    /// Since when, in which record and where it is written.
+    recorded: Option<(UnixTime, i64, Written)>,
+}
+
+/// A text that is written out in the content of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    text: Digest,
+    /// Where it begins, behind its quote: characters from the start of the content, as SQL counts.
+    start: u32,
+    /// Its length as written there, in characters.
+    length: u32,
+}
+
+impl Written {
+    /// Finds the texts that stand, in quotes, at these spans of a content, in order.
+    pub fn find(content: &str, texts: &[(Digest, Span)]) -> Vec<Self> {
+        let (mut at, mut before) = (0, 0);
+        let mut written = Vec::with_capacity(texts.len());
+        for (text, span) in texts {
+            let (start, end) = (span.start + 1, span.end.saturating_sub(1));
+            let (Some(skipped), Some(inside)) = (content.get(at..start), content.get(start..end))
+            else {
+                break; // beyond what is kept of the content
+            };
+            let start = before + skipped.chars().count();
+            let length = inside.chars().count();
+            (at, before) = (end, start + length);
+            if let (Ok(start), Ok(length)) = (u32::try_from(start), u32::try_from(length)) {
+                let text = *text;
+                written.push(Self {
+                    text,
+                    start,
+                    length,
+                });
+            }
+        }
+        written
+    }
+}
+
+impl Repeats {
+    /// Knows no text; `key` is secret, and records are of this epoch.
+    pub fn new(key: &[u8; 16], epoch: Epoch) -> Self {
+        Self {
+            key: SipHasher13::new_with_key(key),
+            epoch,
+            young: HashMap::new(),
+            old: HashMap::new(),
+        }
+    }
+
+    /// The texts of one person.
+    pub fn of(&mut self, person: &str) -> Texts<'_> {
+        let mut hasher = self.key;
+        hasher.write_usize(person.len());
+        hasher.write(person.as_bytes());
+        Texts {
+            repeats: self,
+            hasher,
+        }
+    }
+
+    /// A text stands in the record of this number.
+    pub fn recorded(&mut self, written: Written, seq: i64, now: UnixTime) {
+        self.known(written.text).recorded = Some((now, seq, written));
+    }
+
+    /// The entry of a text, among the young ones.
+    fn known(&mut self, text: Digest) -> &mut Known {
+        if !self.young.contains_key(&text) && self.young.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        let old = &mut self.old;
+        let entry = self.young.entry(text);
+        entry.or_insert_with(|| old.remove(&text).unwrap_or_default())
+    }
+}
+
+/// The texts of one person.
+pub struct Texts<'r> {
+    repeats: &'r mut Repeats,
+    hasher: SipHasher13,
+}
+
+impl Texts<'_> {
+    /// The digest of a text; `None` if it is not worth one.
+    pub fn digest(&self, text: &str) -> Option<Digest> {
+        (text.len() >= WORTH).then(|| {
+            let mut hasher = self.hasher;
+            hasher.write(text.as_bytes());
+            Digest(hasher.finish128().as_u128())
+        })
+    }
+
+    /// How many bytes the text has, if nothing was found in it before.
+    pub fn clean(&mut self, text: Digest) -> Option<u64> {
+        self.repeats.known(text).clean.map(u64::from)
+    }
+
+    /// Nothing was found in the text, which has so many bytes.
+    pub fn add_clean(&mut self, text: Digest, length: usize) {
+        self.repeats.known(text).clean = u32::try_from(length).ok();
+    }
+
+    /// What is recorded in place of the text, if it stands in a record that is not too old:
+    /// `seen:EPOCH:SEQ:START+LENGTH`, the last two in characters.
+    pub fn reference(&mut self, text: Digest, now: UnixTime) -> Option<String> {
+        let (since, seq, written) = self.repeats.known(text).recorded?;
+        let Written { start, length, .. } = written;
+        let epoch = self.repeats.epoch;
+        (now.since(since) < REFERRED).then(|| format!("seen:{epoch}:{seq}:{start}+{length}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: UnixTime = UnixTime(1_800_000_000_000_000);
+
+    fn repeats(key: u8) -> Repeats {
+        Repeats::new(&[key; 16], Epoch([0xab; 16]))
+    }
+
+    fn text(number: usize) -> String {
+        format!("{number:0WORTH$}")
+    }
+
+    #[test]
+    fn texts_in_use_stay_and_others_are_forgotten() {
+        let mut repeats = repeats(7);
+        let mut ana = repeats.of("ana");
+        let digests: Vec<_> = (0..2 * GENERATION)
+            .map(|number| ana.digest(&text(number)).unwrap())
+            .collect();
+        for (number, digest) in digests.iter().enumerate() {
+            ana.add_clean(*digest, WORTH);
+            if number % 1_000 == 0 {
+                assert!(ana.clean(digests[0]).is_some(), "{number}");
+            }
+        }
+        assert_eq!(ana.clean(digests[1]), None);
+        assert!(repeats.young.len() + repeats.old.len() <= 2 * GENERATION);
+    }
+
+    #[test]
+    fn digests_differ_by_key_and_person_and_short_texts_have_none() {
+        let digests = [(1, "ana"), (2, "ana"), (1, "bo")];
+        let digests = digests.map(|(key, person)| repeats(key).of(person).digest(&text(0)));
+        assert!(digests[0] != digests[1] && digests[0] != digests[2]);
+        assert_eq!(repeats(1).of("ana").digest(text(0).split_at(1).1), None);
+    }
+
+    #[test]
+    fn a_text_is_referred_to_for_an_hour() {
+        let mut repeats = repeats(1);
+        let digest = repeats.of("ana").digest(&text(0)).unwrap();
+        let content = format!("[\"é\",\"{}\"]", text(0));
+        let span = Span {
+            start: 6,
+            end: content.len() - 1,
+        };
+        let written = Written::find(&content, &[(digest, span)]);
+        repeats.recorded(written[0], 41, NOON);
+        let mut at = |minutes| {
+            let now = NOON + Duration::from_mins(minutes);
+            repeats.of("ana").reference(digest, now)
+        };
+        let reference = format!("seen:{}:41:6+{WORTH}", "ab".repeat(16));
+        assert_eq!(at(59), Some(reference));
+        assert_eq!(at(60), None);
+    }
+}
