@@ -128,6 +128,30 @@ pub fn halves(bytes: &[u8]) -> (&[u8], &[u8]) {
     (first, second.get(1..).unwrap_or_default())
 }
 
+/// Header and claims of a token that was taken. Panics unless they are of this issuer, for this
+/// audience, and good now.
+pub fn taken(header: &[u8], payload: &[u8], issuer: &str, audience: &str) -> [Value; 2] {
+    // What nobody reads need not be UTF-8.
+    let [header, claims] = [header, payload].map(|bytes| {
+        serde_json::from_str::<Value>(&String::from_utf8_lossy(bytes)).expect("it is JSON")
+    });
+    assert_eq!(header["alg"], "EdDSA");
+    assert_eq!(claims["iss"], issuer, "of another issuer");
+    let for_us = match &claims["aud"] {
+        Value::Array(list) => list.iter().any(|one| one == audience),
+        one => one == audience,
+    };
+    assert!(for_us, "for somebody else");
+    let seconds = |name: &str| claims[name].as_f64();
+    let now = NOW.seconds() as f64;
+    assert!(seconds("exp").expect("an end") > now - 62.0, "expired");
+    assert!(
+        seconds("nbf").is_none_or(|from| from < now + 62.0),
+        "not yet"
+    );
+    [header, claims]
+}
+
 fn claims() -> JWTClaims<Map<String, Value>> {
     let mut custom = Map::new();
     custom.insert("groups".into(), json!(["eng"]));

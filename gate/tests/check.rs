@@ -7,6 +7,8 @@ use std::{
     process::{Command, Output},
 };
 
+use serde_json::Value;
+
 fn gate(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gate"))
         .args(arguments)
@@ -16,6 +18,19 @@ fn gate(arguments: &[&str]) -> Output {
 
 fn gateway() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy/gateway.yaml")
+}
+
+/// The first fault of the shipped bootstrap with this in place of that.
+fn fault(good: &str, bad: &str) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.yaml");
+    let text = fs::read_to_string(gateway()).unwrap();
+    fs::write(&file, text.replace(good, bad)).unwrap();
+    let output = gate(&["check", "--json", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(2), "{bad}");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let fault = document.pointer("/configurations/0/faults/0");
+    fault.cloned().unwrap_or_default()
 }
 
 #[test]
@@ -31,27 +46,13 @@ fn the_shipped_bootstrap_is_good() {
 
 #[test]
 fn a_fault_in_a_bootstrap_is_named_with_its_path() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("bad.yaml");
-    let text = fs::read_to_string(gateway()).unwrap();
-    fs::write(
-        &file,
-        text.replace("subject_claim: sub", "subject_clam: sub"),
-    )
-    .unwrap();
-    let output = gate(&["check", "--json", file.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(2));
-    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let fault = &document["configurations"][0]["faults"][0];
+    let fault = fault("subject_claim: sub", "subject_clam: sub");
     assert_eq!(fault["path"], "identity.issuers[0].subject_clam");
     assert_eq!(fault["reason"], "no such key, the nearest is subject_claim");
 }
 
 #[test]
 fn faults_in_approvals_are_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("bad.yaml");
-    let text = fs::read_to_string(gateway()).unwrap();
     let desk = "approvals: { cluster: approvals, public_url: \"https://desk.gw.test\", hold: 5m }";
     let asks = "then: ask_approval, approvers: security }";
     for (good, bad, path, reason) in [
@@ -68,13 +69,9 @@ fn faults_in_approvals_are_named() {
             "missing: a rule demands ask_approval",
         ),
     ] {
-        fs::write(&file, text.replace(good, &bad)).unwrap();
-        let output = gate(&["check", "--json", file.to_str().unwrap()]);
-        assert_eq!(output.status.code(), Some(2), "{bad}");
-        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let faults = &document["configurations"][0]["faults"];
-        assert_eq!(faults[0]["path"], path, "{faults}");
-        assert_eq!(faults[0]["reason"], reason, "{faults}");
+        let fault = fault(good, &bad);
+        assert_eq!(fault["path"], path, "{fault}");
+        assert_eq!(fault["reason"], reason, "{fault}");
     }
 }
 

@@ -84,16 +84,16 @@ async fn others(caller: &Caller, when: &str) {
     eprintln!("others, {when}: half within {median:?}, all within {last:?}");
 }
 
-/// Decides about some that wait.
-async fn decide(approver: &Approver, verdict: &str, reason: &str) {
-    let waiting = approver.waiting().await.unwrap();
-    for one in &waiting[..SOME] {
+/// Decides about some that wait, waits until as many have ended, and takes them out.
+async fn decided(
+    waiting: &mut Waiting,
+    approver: &Approver,
+    verdict: &str,
+    reason: &str,
+) -> Vec<Answer> {
+    for one in &approver.waiting().await.unwrap()[..SOME] {
         approver.decide(one, verdict, reason).await.unwrap();
     }
-}
-
-/// Waits until as many have ended as were decided about, and takes them out.
-async fn ended(waiting: &mut Waiting) -> Vec<Answer> {
     wait::until("answers to what was decided", async || {
         let ended = waiting.iter().filter(|one| one.is_finished());
         (ended.count() >= SOME).then_some(())
@@ -121,17 +121,19 @@ fn assert_granted(answers: &[Answer]) {
     }
 }
 
-/// Nobody could be asked any more: each was refused in words.
-fn assert_unavailable(answers: &[Answer]) {
+/// Each was refused in words.
+fn assert_refused(answers: &[Answer], why: &str, words: &str) {
     for answer in answers {
         let text = answer.body_text();
-        assert_eq!(
-            (answer.status, &*code(answer)),
-            (400, "gateway_unavailable"),
-            "{text}"
-        );
-        assert!(text.contains("approval desk cannot be reached"), "{text}");
+        assert_eq!((answer.status, &*code(answer)), (400, why), "{text}");
+        assert!(text.contains(words), "{text}");
     }
+}
+
+/// Nobody could be asked any more.
+fn assert_unavailable(answers: &[Answer]) {
+    let words = "approval desk cannot be reached";
+    assert_refused(answers, "gateway_unavailable", words);
 }
 
 async fn assert_well(world: &mut World, caller: &Caller) {
@@ -167,29 +169,19 @@ async fn p7_many_are_held_while_the_upstream_leaves() {
     others(&bob, "while many are held").await;
     let passed = world.upstream().arrivals();
     world.upstream().down().await;
-    decide(&bo, "grant", "").await;
-    for answer in ended(&mut waiting).await {
+    for answer in decided(&mut waiting, &bo, "grant", "").await {
         let text = answer.body_text();
         assert_eq!(answer.status, 503, "{text}");
         assert!(text.contains("GitHub could not be reached"), "{text}");
     }
-    decide(&bo, "refuse", "not these").await;
-    for answer in ended(&mut waiting).await {
-        let text = answer.body_text();
-        assert_eq!(
-            (answer.status, &*code(&answer)),
-            (400, "gateway_policy"),
-            "{text}"
-        );
-        assert!(text.contains("not these"), "{text}");
-    }
+    let refused = decided(&mut waiting, &bo, "refuse", "not these").await;
+    assert_refused(&refused, "gateway_policy", "not these");
     world.upstream().up().await.unwrap();
     assert_eq!(world.upstream().arrivals(), passed);
     // Nobody else noticed: it is there again, and they still wait.
     held(&mut world, MANY - 2 * SOME as u64).await;
     others(&bob, "with the upstream back").await;
-    decide(&bo, "grant", "").await;
-    assert_granted(&ended(&mut waiting).await);
+    assert_granted(&decided(&mut waiting, &bo, "grant", "").await);
     world.desk().process().kill();
     assert_unavailable(&answers(waiting).await);
     assert_well(&mut world, &bob).await;
@@ -232,8 +224,7 @@ async fn p7_many_are_held_while_the_sink_leaves_and_what_is_missing_shows() {
     others(&bob, "while many are held").await;
     // A sink that hangs loses nothing.
     world.sink().process().freeze();
-    decide(&bo, "grant", "").await;
-    assert_granted(&ended(&mut waiting).await);
+    assert_granted(&decided(&mut waiting, &bo, "grant", "").await);
     others(&bob, "while the sink hangs").await;
     world.sink().process().thaw();
     let granted = "SELECT approval_state FROM copilot_audit_views.exchanges \
@@ -241,8 +232,7 @@ async fn p7_many_are_held_while_the_sink_leaves_and_what_is_missing_shows() {
     world.rows_when(granted, |rows| rows.len() == SOME).await;
     // With one that is gone, what Envoy cannot deliver shows as a gap.
     world.sink().process().kill();
-    decide(&bo, "grant", "").await;
-    assert_granted(&ended(&mut waiting).await);
+    assert_granted(&decided(&mut waiting, &bo, "grant", "").await);
     others(&bob, "while the sink is gone").await;
     world.restart_sink().await.unwrap();
     let cleo = world.caller("cleo");

@@ -13,11 +13,11 @@ use crate::matrix::{self, HELD, MASKED, PLACEHOLDER, REFUSED};
 /// Its heading in the documentation.
 const CLIENT: &str = "SDKs";
 
-/// The APIs and a model for each.
-const APIS: [(&str, &str, &str); 3] = [
-    ("chat", "gpt-4.1", "/chat/completions"),
-    ("responses", "gpt-5.4", "/responses"),
-    ("messages", "claude-sonnet-4.6", "/v1/messages"),
+/// The APIs, a model for each, and where they are.
+const APIS: [[&str; 3]; 3] = [
+    ["chat", "gpt-4.1", "/chat/completions"],
+    ["responses", "gpt-5.4", "/responses"],
+    ["messages", "claude-sonnet-4.6", "/v1/messages"],
 ];
 
 /// One way to ask.
@@ -29,19 +29,23 @@ struct Case {
     stream: bool,
 }
 
+fn case([api, model, path]: [&'static str; 3], stream: bool) -> Case {
+    Case {
+        api,
+        model,
+        path,
+        stream,
+    }
+}
+
 #[tokio::test]
 async fn they_understand_the_fake_github() {
     // the fake itself: if this fails, the case below says nothing about the filter
     let world = World::builder().bare().start().await.unwrap();
     let mut sdk = open(&world, "no JWT needed");
-    for (api, model, path) in APIS {
+    for api in APIS {
         for stream in [true, false] {
-            let case = Case {
-                api,
-                model,
-                path,
-                stream,
-            };
+            let case = case(api, stream);
             world.upstream().script(Answer::choices([Choice {
                 reasoning: vec!["because ".to_owned(), "so".to_owned()],
                 ..Choice::text(words("naïve “text” 😀\n"))
@@ -51,7 +55,7 @@ async fn they_understand_the_fake_github() {
             if stream {
                 assert_eq!(given.deltas, given.text, "{case:?}");
             }
-            if api != "chat" {
+            if case.api != "chat" {
                 assert_eq!(given.reasoning, "because so", "{case:?}");
                 assert_eq!(given.proof, signature("because so"), "{case:?}");
             }
@@ -60,7 +64,7 @@ async fn they_understand_the_fake_github() {
             let given = look(&mut sdk, &case, "nothing").await;
             assert_eq!(given.text, "It is empty.", "{case:?}: {given:?}");
             assert_eq!(given.calls.len(), 1, "{case:?}: {given:?}");
-            let asked = world.upstream().requests_to(path).pop().unwrap();
+            let asked = world.upstream().requests_to(case.path).pop().unwrap();
             assert!(asked.contains("nothing"), "{case:?}");
         }
     }
@@ -73,37 +77,20 @@ async fn they_understand_the_fake_github() {
 async fn programs_get_masked_answers_and_readable_refusals() {
     let world = matrix::world(0).await;
     let mut sdk = open(&world, &world.issuer().token("ana").sign());
-    for (api, model, path) in APIS {
+    for api in APIS {
         for stream in [true, false] {
-            let case = Case {
-                api,
-                model,
-                path,
-                stream,
-            };
+            let case = case(api, stream);
             a_program_sends_a_secret(&world, &mut sdk, &case).await;
             an_agent_reads_a_secret(&world, &mut sdk, &case).await;
             the_model_writes_a_secret(&world, &mut sdk, &case).await;
             a_question_is_refused(&world, &mut sdk, &case).await;
             a_question_is_held_and_granted(&world, &mut sdk, &case).await;
         }
-        let stream = api != "messages"; // each way once: it takes its time
-        let case = Case {
-            api,
-            model,
-            path,
-            stream,
-        };
+        let case = case(api, api[0] != "messages"); // each way once: it takes its time
         a_question_waits_and_goes_on_when_granted(&world, &mut sdk, &case).await;
     }
     let token = world.issuer().token("ana").expires_in(-7200).sign();
-    let case = Case {
-        api: "chat",
-        model: "gpt-4.1",
-        path: "",
-        stream: true,
-    };
-    let given = ask(&mut open(&world, &token), &case, "Hello?").await;
+    let given = ask(&mut open(&world, &token), &case(APIS[0], true), "Hello?").await;
     assert_eq!(given.error["class"], "AuthenticationError", "{given:?}");
     assert_eq!(given.error["code"], "gateway_identity", "{given:?}");
     assert_eq!(given.requests, 1, "it was tried again");

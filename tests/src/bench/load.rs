@@ -228,7 +228,7 @@ struct Answer {
 impl Answer {
     fn take(&mut self, bytes: &[u8], body: &mut Vec<u8>) -> Result<()> {
         if !self.head {
-            let Some(end) = find(bytes, b"\r\n\r\n") else {
+            let Some(end) = memmem::find(bytes, b"\r\n\r\n") else {
                 return Ok(());
             };
             let head = std::str::from_utf8(&bytes[..end])?;
@@ -259,7 +259,7 @@ impl Answer {
             }
             let rest = &bytes[self.at..];
             let skip = if rest.starts_with(b"\r\n") { 2 } else { 0 };
-            let Some(end) = find(&rest[skip..], b"\r\n") else {
+            let Some(end) = memmem::find(&rest[skip..], b"\r\n") else {
                 return Ok(());
             };
             let size = std::str::from_utf8(&rest[skip..skip + end])?;
@@ -284,10 +284,10 @@ struct Events {
 impl Events {
     fn take(&mut self, body: &[u8], now: u64) {
         const TEXT: &[u8] = b"\"content\":\"";
-        while let Some(length) = find(&body[self.at..], b"\n\n") {
+        while let Some(length) = memmem::find(&body[self.at..], b"\n\n") {
             let event = &body[self.at..self.at + length];
             self.at += length + 2;
-            if let Some(start) = find(event, TEXT) {
+            if let Some(start) = memmem::find(event, TEXT) {
                 let text = &event[start + TEXT.len()..];
                 self.characters += text.iter().take_while(|byte| **byte != b'"').count();
             }
@@ -299,8 +299,8 @@ impl Events {
 
     fn measure(&self, body: &[u8], timing: &mut Timing) -> Result<()> {
         const SENT: &[u8] = b"\"sent_ns\":[";
-        let start = find(body, SENT).context("no times in the stream")? + SENT.len();
-        let end = find(&body[start..], b"]").context("no times in the stream")?;
+        let start = memmem::find(body, SENT).context("no times in the stream")? + SENT.len();
+        let end = memmem::find(&body[start..], b"]").context("no times in the stream")?;
         let sent = std::str::from_utf8(&body[start..start + end])?;
         let sent: Vec<u64> = sent.split(',').map(str::parse).collect::<Result<_, _>>()?;
         ensure!(
@@ -317,8 +317,4 @@ impl Events {
         timing.gaps = pairs.map(|pair| pair[1] - pair[0]).collect();
         Ok(())
     }
-}
-
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    memmem::find(bytes, what)
 }

@@ -280,13 +280,18 @@ impl Bench {
         })
     }
 
-    /// The gate with records that do not hold what was said.
-    fn gate_without_content(&self) -> Bootstrap {
+    /// The gate with another configuration.
+    fn gate_with(&self, change: impl FnOnce(&mut Value)) -> Bootstrap {
         let mut gate = self.gate.clone();
         let mut configuration = gate.filter();
-        configuration["audit"] = json!({"max_content": "0B"});
+        change(&mut configuration);
         gate.set_filter(&configuration, envoy::Form::default());
         gate
+    }
+
+    /// The gate with records that do not hold what was said.
+    fn gate_without_content(&self) -> Bootstrap {
+        self.gate_with(|configuration| configuration["audit"] = json!({"max_content": "0B"}))
     }
 }
 
@@ -513,14 +518,13 @@ async fn open_streams(bench: &mut Bench, token: &str) -> Result<(Value, Value)> 
 
 /// Requests that wait for a person, and what others feel of them.
 async fn held(bench: &mut Bench, token: &str) -> Result<Value> {
-    let mut gate = bench.gate.clone();
-    let mut configuration = gate.filter();
     let desk = json!({"cluster": "approvals", "public_url": "https://desk.gw.test", "hold": "4m"});
     let findings = json!({"findings": {"at_least": 1}});
     let rule = json!({"name": "ask", "when": findings, "then": "ask_approval", "approvers": "all"});
-    configuration["approvals"] = desk;
-    configuration["rules"] = json!([rule]);
-    gate.set_filter(&configuration, envoy::Form::default());
+    let gate = bench.gate_with(|configuration| {
+        configuration["approvals"] = desk;
+        configuration["rules"] = json!([rule]);
+    });
     let settings = bench.settings.clone();
     let others = Scenario {
         name: "others",
