@@ -34,7 +34,8 @@ pub struct Digest(u128);
 #[derive(Debug)]
 pub struct Repeats {
     key: SipHasher13,
-    epoch: Epoch,
+    /// As references show it.
+    epoch: String,
     young: HashMap<Digest, Known>,
     old: HashMap<Digest, Known>,
 }
@@ -90,7 +91,7 @@ impl Repeats {
     pub fn new(key: &[u8; 16], epoch: Epoch) -> Self {
         Self {
             key: SipHasher13::new_with_key(key),
-            epoch,
+            epoch: epoch.to_string(),
             young: HashMap::new(),
             old: HashMap::new(),
         }
@@ -154,7 +155,7 @@ impl Texts<'_> {
     pub fn reference(&mut self, text: Digest, now: UnixTime) -> Option<String> {
         let (since, seq, written) = self.repeats.known(text).recorded?;
         let Written { start, length, .. } = written;
-        let epoch = self.repeats.epoch;
+        let epoch = &self.repeats.epoch;
         (now.since(since) < REFERRED).then(|| format!("seen:{epoch}:{seq}:{start}+{length}"))
     }
 }
