@@ -93,7 +93,7 @@ lint-deps: ## Licences, sources and unused dependencies; needs cargo-deny and ca
 precommit: check test ## What CI runs
 
 .PHONY: setup
-setup: $(CACHE)/rust.done $(CACHE)/venv.done $(CACHE)/clients.done ## Installs what is needed, at pinned versions
+setup: $(CACHE)/rust.done $(CACHE)/venv.done $(CACHE)/litellm.done $(CACHE)/clients.done ## Installs what is needed, at pinned versions
 
 $(CACHE)/rust.done: rust-toolchain.toml
 	@mkdir -p $(CACHE)
@@ -110,6 +110,13 @@ $(CACHE)/venv.done: tests/requirements.txt
 	@mkdir -p $(CACHE)
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+# It wants another version of an SDK than the tests have.
+$(CACHE)/litellm.done: tests/clients/requirements-litellm.txt
+	@mkdir -p $(CACHE)
+	python3 -m venv $(CACHE)/litellm
+	$(CACHE)/litellm/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 $(CACHE)/clients.done: tests/clients/package-lock.json

@@ -1,17 +1,18 @@
-//! P8, the client understands us: what the `OpenAI` and Anthropic SDKs give a program that uses the
-//! gateway as its base URL, and what of it upstream gets to see.
+//! P8, the client understands us: what the `OpenAI` and Anthropic SDKs and `LiteLLM` give a program that
+//! uses the gateway, and what of it upstream gets to see.
 
 use e2e::{
     sdk::{Given, Sdk},
     upstream::{Answer, Choice, Cut, ToolCall, signature, words},
-    world::World,
+    world::{DOMAIN, World},
 };
 use serde_json::{Value, json};
 
-use crate::matrix::{self, HELD, MASKED, PLACEHOLDER, REFUSED};
+use crate::matrix::{self, HELD, MASKED, PLACEHOLDER, REFUSED, inside};
 
-/// Its heading in the documentation.
-const CLIENT: &str = "SDKs";
+/// Their headings in the documentation.
+const SDKS: &str = "SDKs";
+const LITELLM: &str = "LiteLLM";
 
 /// The APIs, a model for each, and where they are.
 const APIS: [[&str; 3]; 3] = [
@@ -23,14 +24,16 @@ const APIS: [[&str; 3]; 3] = [
 /// One way to ask.
 #[derive(Debug)]
 struct Case {
+    client: &'static str,
     api: &'static str,
     model: &'static str,
     path: &'static str,
     stream: bool,
 }
 
-fn case([api, model, path]: [&'static str; 3], stream: bool) -> Case {
+fn case(client: &'static str, [api, model, path]: [&'static str; 3], stream: bool) -> Case {
     Case {
+        client,
         api,
         model,
         path,
@@ -45,7 +48,7 @@ async fn they_understand_the_fake_github() {
     let mut sdk = open(&world, "no JWT needed");
     for api in APIS {
         for stream in [true, false] {
-            let case = case(api, stream);
+            let case = case(SDKS, api, stream);
             world.upstream().script(Answer::choices([Choice {
                 reasoning: vec!["because ".to_owned(), "so".to_owned()],
                 ..Choice::text(words("naïve “text” 😀\n"))
@@ -79,23 +82,49 @@ async fn programs_get_masked_answers_and_readable_refusals() {
     let mut sdk = open(&world, &world.issuer().token("ana").sign());
     for api in APIS {
         for stream in [true, false] {
-            let case = case(api, stream);
+            let case = case(SDKS, api, stream);
             a_program_sends_a_secret(&world, &mut sdk, &case).await;
             an_agent_reads_a_secret(&world, &mut sdk, &case).await;
             the_model_writes_a_secret(&world, &mut sdk, &case).await;
             a_question_is_refused(&world, &mut sdk, &case).await;
             a_question_is_held_and_granted(&world, &mut sdk, &case).await;
         }
-        let case = case(api, api[0] != "messages"); // each way once: it takes its time
+        let case = case(SDKS, api, api[0] != "messages"); // each way once: it takes its time
         a_question_waits_and_goes_on_when_granted(&world, &mut sdk, &case).await;
     }
     let token = world.issuer().token("ana").expires_in(-7200).sign();
-    let given = ask(&mut open(&world, &token), &case(APIS[0], true), "Hello?").await;
+    let first = case(SDKS, APIS[0], true);
+    let given = ask(&mut open(&world, &token), &first, "Hello?").await;
     assert_eq!(given.error["class"], "AuthenticationError", "{given:?}");
     assert_eq!(given.error["code"], "gateway_identity", "{given:?}");
     assert_eq!(given.requests, 1, "it was tried again");
     let shown = given.error["shown"].as_str().unwrap();
-    matrix::assert_documented(CLIENT, "Your token has expired", shown);
+    matrix::assert_documented(SDKS, "Your token has expired", shown);
+}
+
+#[test]
+fn litellm_signs_in_and_gives_masked_answers_and_readable_refusals() {
+    inside(
+        "sdks::litellm_signs_in_and_gives_masked_answers_and_readable_refusals",
+        async || {
+            let world = matrix::world(443).await;
+            let mut sdk = litellm(&world, &world.issuer().token("ana").sign());
+            for stream in [true, false] {
+                let case = case(LITELLM, APIS[0], stream);
+                a_program_sends_a_secret(&world, &mut sdk, &case).await;
+                an_agent_reads_a_secret(&world, &mut sdk, &case).await;
+                the_model_writes_a_secret(&world, &mut sdk, &case).await;
+                a_question_is_refused(&world, &mut sdk, &case).await;
+                a_question_is_held_and_granted(&world, &mut sdk, &case).await;
+            }
+            let case = case(LITELLM, APIS[0], true);
+            a_question_waits_and_goes_on_when_granted(&world, &mut sdk, &case).await;
+            let token = world.issuer().token("ana").expires_in(-7200).sign();
+            let given = ask(&mut litellm(&world, &token), &case, "Hello?").await;
+            let shown = given.error["shown"].as_str().unwrap();
+            matrix::assert_documented(LITELLM, "Your token has expired", shown);
+        },
+    );
 }
 
 async fn a_program_sends_a_secret(world: &World, sdk: &mut Sdk, case: &Case) {
@@ -173,12 +202,15 @@ async fn a_question_is_refused(world: &World, sdk: &mut Sdk, case: &Case) {
     assert_eq!(given.error["status"], 400, "{case:?}");
     assert_eq!(given.error["code"], "gateway_policy", "{case:?}");
     assert_eq!(given.requests, 1, "{case:?}: it was tried again");
-    // the one SDK shows the message, the other the body with the message in it
+    // the Anthropic SDK shows the body with the message in it, the others the message
     let shown = given.error["shown"].as_str().unwrap();
     let message = given.error["message"].as_str().unwrap();
     assert!(shown.contains(message), "{case:?}: {shown}");
-    let message = format!("Error code: 400 - {message}");
-    matrix::assert_documented(CLIENT, "A refusal", &message);
+    let message = match case.client {
+        SDKS => format!("Error code: 400 - {message}"),
+        _ => message.to_owned(),
+    };
+    matrix::assert_documented(case.client, "A refusal", &message);
     assert_eq!(world.upstream().requests_to(case.path).len(), 0, "{case:?}");
 }
 
@@ -199,7 +231,11 @@ async fn a_question_waits_and_goes_on_when_granted(world: &World, sdk: &mut Sdk,
     let question = format!("Who made {HELD}? ({case:?})");
     let given = ask(sdk, case, &question).await;
     assert!(given.error.is_null(), "{case:?}: {given:?}");
-    matrix::assert_documented(CLIENT, "A request that waits for approval", &given.text);
+    matrix::assert_documented(
+        case.client,
+        "A request that waits for approval",
+        &given.text,
+    );
     assert_eq!(given.requests, 1, "{case:?}");
     assert_eq!(world.upstream().requests_to(case.path).len(), 0, "{case:?}");
 
@@ -225,6 +261,11 @@ fn open(world: &World, token: &str) -> Sdk {
     let url = format!("https://localhost:{}", world.gateway().port());
     let authority = &world.certificates().authority;
     Sdk::start(&url, token, authority, world.folder()).unwrap()
+}
+
+fn litellm(world: &World, token: &str) -> Sdk {
+    let authority = &world.certificates().authority;
+    Sdk::litellm(DOMAIN, token, authority, world.folder()).unwrap()
 }
 
 async fn ask(sdk: &mut Sdk, case: &Case, text: &str) -> Given {

@@ -47,16 +47,24 @@ const PATIENCE: Duration = Duration::from_mins(1);
 impl Sdk {
     /// Starts it for a gateway at `url`; its log goes to `folder`.
     pub fn start(url: &str, token: &str, authority: &Path, folder: &Path) -> Result<Self> {
-        let python = cache().join("venv/bin/python");
-        ensure!(
-            python.exists(),
-            "there is no {} (make setup)",
-            python.display()
-        );
-        let mut command = Command::new(python);
+        let mut command = python("venv", "sdk.py")?;
+        command.env("GATE_URL", url);
+        Self::run(command, token, authority, folder)
+    }
+
+    /// Starts a program with `LiteLLM` in it, which signs in at the gateway of this domain.
+    pub fn litellm(domain: &str, token: &str, authority: &Path, folder: &Path) -> Result<Self> {
+        let mut command = python("litellm", "copilot_litellm.py")?;
+        let sign_in = format!("https://api.{domain}/copilot_internal/v2/token");
         command
-            .arg(clients().join("sdk.py"))
-            .env("GATE_URL", url)
+            .env("GITHUB_COPILOT_API_KEY_URL", sign_in)
+            .env("GITHUB_COPILOT_TOKEN_DIR", folder.join("litellm"))
+            .env("LITELLM_LOCAL_MODEL_COST_MAP", "True"); // else it asks a server of its own
+        Self::run(command, token, authority, folder)
+    }
+
+    fn run(mut command: Command, token: &str, authority: &Path, folder: &Path) -> Result<Self> {
+        command
             .env("GATE_TOKEN", token)
             .env("SSL_CERT_FILE", authority);
         let log = folder.join("sdk.log");
@@ -78,4 +86,17 @@ impl Sdk {
         let line = line.with_context(|| format!("no answer to {job}:\n{}", self.process.log()))?;
         serde_json::from_str(&line).with_context(|| format!("the driver said {line}"))
     }
+}
+
+/// A driver, run by the Python of an environment that `make setup` has made.
+fn python(environment: &str, driver: &str) -> Result<Command> {
+    let python = cache().join(environment).join("bin/python");
+    ensure!(
+        python.exists(),
+        "there is no {} (make setup)",
+        python.display()
+    );
+    let mut command = Command::new(python);
+    command.arg(clients().join(driver));
+    Ok(command)
 }
