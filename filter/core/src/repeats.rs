@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hasher as _;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use contract::Epoch;
@@ -17,7 +18,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 use crate::json::Span;
 use crate::time::UnixTime;
 
-/// Texts kept in each of two generations, over all persons: about 2 MB in all.
+/// Texts kept in each of two generations, over all persons: less than 3 MB in all.
 const GENERATION: usize = 16 * 1024;
 
 /// Shorter texts are as quickly looked at, and hardly longer than a reference, in bytes.
@@ -28,7 +29,7 @@ const REFERRED: Duration = Duration::from_hours(1);
 
 /// What is kept of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Digest(u128);
+pub struct Digest([u64; 2]);
 
 /// The texts of all persons of a worker; those of the last turns stay.
 #[derive(Debug)]
@@ -44,9 +45,19 @@ pub struct Repeats {
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     /// Bytes of the text as it reads, if nothing was found in it.
-    clean: Option<u32>,
-    /// Since when, in which record and where it is written.
-    recorded: Option<(UnixTime, i64, Written)>,
+    clean: Option<NonZeroU32>,
+    recorded: Option<Recorded>,
+}
+
+/// Where a text is written, in numbers that need little room.
+#[derive(Clone, Copy, Debug)]
+struct Recorded {
+    /// Since when, in seconds.
+    since: u32,
+    /// In which record of the epoch.
+    seq: u32,
+    start: u32,
+    length: u32,
 }
 
 /// A text that is written out in the content of a record.
@@ -110,7 +121,20 @@ impl Repeats {
 
     /// A text stands in the record of this number.
     pub fn recorded(&mut self, written: Written, seq: i64, now: UnixTime) {
-        self.known(written.text).recorded = Some((now, seq, written));
+        let Written {
+            text,
+            start,
+            length,
+        } = written;
+        let (since, seq) = (u32::try_from(now.seconds()), u32::try_from(seq));
+        if let (Ok(since), Ok(seq)) = (since, seq) {
+            self.known(text).recorded = Some(Recorded {
+                since,
+                seq,
+                start,
+                length,
+            });
+        }
     }
 
     /// The entry of a text, among the young ones.
@@ -136,27 +160,38 @@ impl Texts<'_> {
         (text.len() >= WORTH).then(|| {
             let mut hasher = self.hasher;
             hasher.write(text.as_bytes());
-            Digest(hasher.finish128().as_u128())
+            let hash = hasher.finish128();
+            Digest([hash.h1, hash.h2])
         })
     }
 
     /// How many bytes the text has, if nothing was found in it before.
     pub fn clean(&mut self, text: Digest) -> Option<u64> {
-        self.repeats.known(text).clean.map(u64::from)
+        self.repeats
+            .known(text)
+            .clean
+            .map(|length| length.get().into())
     }
 
     /// Nothing was found in the text, which has so many bytes.
     pub fn add_clean(&mut self, text: Digest, length: usize) {
-        self.repeats.known(text).clean = u32::try_from(length).ok();
+        let length = u32::try_from(length).ok();
+        self.repeats.known(text).clean = length.and_then(NonZeroU32::new);
     }
 
     /// What is recorded in place of the text, if it stands in a record that is not too old:
     /// `seen:EPOCH:SEQ:START+LENGTH`, the last two in characters.
     pub fn reference(&mut self, text: Digest, now: UnixTime) -> Option<String> {
-        let (since, seq, written) = self.repeats.known(text).recorded?;
-        let Written { start, length, .. } = written;
+        let recorded = self.repeats.known(text).recorded?;
+        let Recorded {
+            since,
+            seq,
+            start,
+            length,
+        } = recorded;
+        let age = now.since(UnixTime::from_seconds(since.into()));
         let epoch = &self.repeats.epoch;
-        (now.since(since) < REFERRED).then(|| format!("seen:{epoch}:{seq}:{start}+{length}"))
+        (age < REFERRED).then(|| format!("seen:{epoch}:{seq}:{start}+{length}"))
     }
 }
 
@@ -197,6 +232,27 @@ mod tests {
         let digests = digests.map(|(key, person)| repeats(key).of(person).digest(&text(0)));
         assert!(digests[0] != digests[1] && digests[0] != digests[2]);
         assert_eq!(repeats(1).of("ana").digest(text(0).split_at(1).1), None);
+    }
+
+    #[test]
+    fn a_text_takes_little_room_and_is_found_only_where_all_of_it_stands() {
+        assert!(size_of::<(Digest, Known)>() <= 40);
+        let content = format!("[\"{}\",\"{}\"]", text(0), text(1));
+        let mut repeats = repeats(1);
+        let ana = repeats.of("ana");
+        let places = [(0, 1), (1, WORTH + 4)].map(|(number, start)| {
+            let digest = ana.digest(&text(number)).unwrap();
+            let end = start + WORTH + 2;
+            (digest, Span { start, end })
+        });
+        let found = |length: usize| {
+            let content = content.get(..length).unwrap();
+            Written::find(content, &places).len()
+        };
+        assert_eq!(
+            [content.len(), WORTH + 20, WORTH, 0].map(found),
+            [2, 1, 0, 0]
+        );
     }
 
     #[test]
