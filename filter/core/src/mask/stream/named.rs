@@ -1,0 +1,330 @@
+//! Values that a name announces: key and value, options of commands, passwords in addresses.
+
+use super::{Run, TextMask, Verdict};
+use crate::mask::bytes::is_name;
+use crate::mask::catalog::Catalog;
+use crate::mask::detector::{Grade, Tail};
+use crate::mask::gap::{Gap, Next};
+use crate::mask::names::{Name, has_anchor};
+use crate::mask::validate::{aws_secret_holds, url_password_holds, value_holds};
+use crate::mask::value_end::{End, bare_end, quoted_end, url_password_end};
+
+/// How far a value may stand behind its key name, and behind the name in `name: X, value: Y`.
+const REACH: u64 = 96;
+const PENDING_REACH: u64 = 160;
+
+/// A key name, and the way to its value.
+#[derive(Clone, Copy)]
+pub(super) struct Armed {
+    detector: usize,
+    grade: Grade,
+    gap: Gap,
+    since: u64,
+    /// The key stands behind `<`.
+    tag: bool,
+    /// The way to the value is weak evidence.
+    strict: bool,
+}
+
+impl TextMask {
+    /// Reads a name that ends here, before `byte`.
+    pub(super) fn end_name(&mut self, run: &Run<'_>, byte: u8) {
+        let Some(start) = self.name.take() else {
+            return;
+        };
+        // words are passed whole, and one may have gone beyond the reach of what came before
+        let passed = |armed: &Armed| self.offset().saturating_sub(armed.since);
+        self.armed = self.armed.filter(|armed| passed(armed) <= REACH);
+        let from = start
+            .checked_sub(self.base)
+            .and_then(|from| usize::try_from(from).ok());
+        let raw = from
+            .and_then(|from| run.text.get(from..self.at))
+            .unwrap_or_default();
+        if let Some(armed) = &mut self.armed {
+            if matches!(armed.gap, Gap::UrlUser | Gap::UrlPassword) {
+                return;
+            }
+            armed.end_filler(raw, byte);
+        }
+        let since = self.offset();
+        if !has_anchor(raw.as_bytes()) {
+            let before = || from.map_or("", |from| self.line_before(run.text, from));
+            if let Some((detector, gap)) = unnamed(run.masker.catalog(), raw, before, byte) {
+                let grade = Grade::Password;
+                self.armed = Some(Armed {
+                    detector,
+                    grade,
+                    gap,
+                    since,
+                    tag: false,
+                    strict: true,
+                });
+            }
+            return;
+        }
+        let is_tag = from
+            .and_then(|from| from.checked_sub(1))
+            .and_then(|before| run.text.as_bytes().get(before))
+            == Some(&b'<');
+        let gap = Gap::AfterKey {
+            closed: false,
+            spaced: false,
+        };
+        if matches!(raw, "value" | "default" | "Value" | "VALUE" | "val") {
+            if let Some((detector, grade, ended)) = self.pending
+                && since - ended <= PENDING_REACH
+            {
+                self.armed = Some(Armed {
+                    detector,
+                    grade,
+                    gap,
+                    since,
+                    tag: is_tag,
+                    strict: true,
+                });
+            }
+            return;
+        }
+        // a segment of `arn:…:secret:name`
+        if byte == b':' && run.text.as_bytes().get(from.unwrap_or(0).wrapping_sub(1)) == Some(&b':')
+        {
+            return;
+        }
+        let named = Name::read(raw).and_then(|name| run.masker.catalog().named(&name));
+        if let Some((detector, grade)) = named {
+            self.armed = Some(Armed {
+                detector,
+                grade,
+                gap,
+                since,
+                tag: is_tag,
+                strict: false,
+            });
+            if matches!(grade, Grade::Password | Grade::Generated) {
+                self.pending = Some((detector, grade, since));
+            }
+        }
+    }
+
+    /// The line before this place as far as every cut lets the machine look back.
+    fn line_before<'a>(&self, text: &'a str, to: usize) -> &'a str {
+        const BACK: usize = 64;
+        let floor = self.floor.saturating_sub(self.base);
+        let floor = usize::try_from(floor).unwrap_or(usize::MAX);
+        let from = text.ceil_char_boundary(to.saturating_sub(BACK).max(floor).min(to));
+        let before = text.get(from..to).unwrap_or_default();
+        before.rsplit_once('\n').map_or(before, |(_, line)| line)
+    }
+
+    pub(super) fn read_gap(&mut self, run: &mut Run<'_>, byte: u8) -> Verdict {
+        let Some(armed) = self.armed else {
+            return Verdict::Pass;
+        };
+        if self.offset() - armed.since > REACH {
+            self.armed = None;
+            return Verdict::Pass;
+        }
+        match armed.gap {
+            Gap::Open {
+                quote,
+                escaped,
+                strict,
+            } => self.quoted(run, armed, quote, escaped, strict || armed.strict),
+            Gap::UrlPassword => self.url_password(run, armed),
+            gap => match gap.read(byte, armed.tag) {
+                Next::Stay(gap) => {
+                    self.armed = Some(Armed { gap, ..armed });
+                    Verdict::Pass
+                }
+                Next::Dead => {
+                    self.armed = None;
+                    Verdict::Pass
+                }
+                Next::Bare { strict } => self.bare(run, armed, byte, strict || armed.strict),
+            },
+        }
+    }
+
+    fn quoted(
+        &mut self,
+        run: &mut Run<'_>,
+        armed: Armed,
+        quote: u8,
+        escaped: bool,
+        strict: bool,
+    ) -> Verdict {
+        let end = match quoted_end(run.text.as_bytes(), run.is_final, self.at, quote, escaped) {
+            End::More => return Verdict::Hold,
+            End::At(end) => Some(end),
+            End::Never => None,
+        };
+        if let Some(end) = end {
+            let value = run.text.get(self.at..end).unwrap_or_default();
+            if value_holds(armed.grade, value, true, strict) {
+                self.begin(run, armed.detector, Tail::Exact, end);
+                return Verdict::Moved;
+            }
+        }
+        let goes_on = armed.grade == Grade::Header;
+        self.armed = goes_on.then_some(Armed {
+            gap: Gap::Filler {
+                after_operator: true,
+            },
+            ..armed
+        });
+        Verdict::Pass
+    }
+
+    fn bare(&mut self, run: &mut Run<'_>, armed: Armed, byte: u8, strict: bool) -> Verdict {
+        let end = match bare_end(run.text.as_bytes(), run.is_final, self.at) {
+            End::More => return Verdict::Hold,
+            End::At(end) => Some(end),
+            End::Never => None,
+        };
+        if let Some(end) = end {
+            let value = run.text.get(self.at..end).unwrap_or_default();
+            let is_short = value.ends_with("..");
+            let value = value.trim_end_matches(['.', ':']);
+            let is_secret = !is_short
+                && match armed.gap {
+                    Gap::AwsPair => aws_secret_holds(value),
+                    _ => value_holds(armed.grade, value, false, strict),
+                };
+            if is_secret {
+                self.begin(run, armed.detector, Tail::Exact, self.at + value.len());
+                return Verdict::Moved;
+            }
+        }
+        let after_operator = matches!(armed.gap, Gap::AfterOperator { .. });
+        let gap = match armed.gap {
+            Gap::AwsPair => None,
+            _ if is_name(byte) => Some(Gap::Filler { after_operator }),
+            _ if after_operator && matches!(byte, b'&' | b'[' | b'*') => Some(Gap::Type),
+            _ => None,
+        };
+        self.armed = gap.map(|gap| Armed { gap, ..armed });
+        Verdict::Pass
+    }
+
+    fn url_password(&mut self, run: &mut Run<'_>, armed: Armed) -> Verdict {
+        match url_password_end(run.text.as_bytes(), run.is_final, self.at) {
+            End::More => return Verdict::Hold,
+            End::At(end) => {
+                let value = run.text.get(self.at..end).unwrap_or_default();
+                if url_password_holds(value) {
+                    self.begin(run, armed.detector, Tail::Exact, end);
+                    return Verdict::Moved;
+                }
+            }
+            End::Never => {}
+        }
+        self.armed = None;
+        Verdict::Pass
+    }
+
+    /// Whether the slash at the place is the last of `://`.
+    pub(super) fn ends_scheme(&self, bytes: &[u8]) -> bool {
+        matches!(self.behind(bytes), Some([b'/', b':', letter]) if letter.is_ascii_alphanumeric())
+    }
+
+    /// Expects the secret that belongs to the id behind the place.
+    pub(super) fn arm_pair(&mut self, catalog: &Catalog) {
+        self.armed = Some(Armed {
+            detector: catalog.aws_pair(),
+            grade: Grade::Generated,
+            gap: Gap::AwsPair,
+            since: self.offset(),
+            tag: false,
+            strict: true,
+        });
+    }
+
+    pub(super) fn arm_url(&mut self, catalog: &Catalog) {
+        self.armed = Some(Armed {
+            detector: catalog.url(),
+            grade: Grade::Password,
+            gap: Gap::UrlUser,
+            since: self.offset() + 1,
+            tag: false,
+            strict: false,
+        });
+        // the slash itself is passed by the caller, not read by the gap
+    }
+}
+
+impl Armed {
+    /// Reads a word between the key and the value, which ended before `byte`.
+    fn end_filler(&mut self, word: &str, byte: u8) {
+        let Gap::Filler { after_operator } = self.gap else {
+            return;
+        };
+        let is_quote = matches!(byte, b'"' | b'\'' | b'`');
+        self.gap = match word {
+            "was" | "is" | "to" if !after_operator => {
+                self.strict = true;
+                Gap::AfterKey {
+                    closed: false,
+                    spaced: true,
+                }
+            }
+            "Basic" | "basic" | "Bearer" | "bearer" | "Token" | "token" | "ApiKey"
+                if self.grade == Grade::Header =>
+            {
+                Gap::AfterOperator { operator: b' ' }
+            }
+            "b" | "r" | "u" | "f" | "L" | "N" | "rb" | "br" | "u8"
+                if after_operator && is_quote =>
+            {
+                Gap::AfterOperator { operator: b' ' }
+            }
+            _ => Gap::Type,
+        };
+    }
+}
+
+/// What announces a password without a name: an option of a command, a port between colons.
+/// `before` gives the line before the name.
+fn unnamed<'a>(
+    catalog: &Catalog,
+    raw: &str,
+    before: impl Fn() -> &'a str,
+    byte: u8,
+) -> Option<(usize, Gap)> {
+    match raw {
+        "-p" if byte == b' '
+            && ["login", "sshpass"]
+                .iter()
+                .any(|word| before().contains(word)) =>
+        {
+            Some((
+                catalog.command(),
+                Gap::AfterKey {
+                    closed: false,
+                    spaced: false,
+                },
+            ))
+        }
+        "-u" | "--user" if byte == b' ' && before().contains("curl") => {
+            Some((catalog.command(), Gap::Account))
+        }
+        _ if byte == b':'
+            && matches!(raw.len(), 4 | 5)
+            && raw.bytes().all(|digit| digit.is_ascii_digit())
+            && ends_in_host(before()) =>
+        {
+            Some((catalog.fields(), Gap::Fields { colons: 3 }))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a host name and a colon end here, and no other colon is before them.
+fn ends_in_host(before: &str) -> bool {
+    let Some(before) = before.strip_suffix(':') else {
+        return false;
+    };
+    let rest = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || "-.*".contains(c));
+    let host = before.get(rest.len()..).unwrap_or_default();
+    !rest.ends_with(':') && host.bytes().any(|byte| !byte.is_ascii_digit())
+}

@@ -1,0 +1,193 @@
+//! Tokens: what an automaton recognises where it begins.
+
+use regex_automata::dfa::Automaton as _;
+
+use super::{Run, TextMask, Verdict};
+use crate::mask::bytes::{is_opening, is_word};
+use crate::mask::catalog::Pattern;
+use crate::mask::detector::{Check, Rule, Start, Tail};
+use crate::mask::placeholder::{DIGEST_LENGTH, Look, PREFIX, look};
+use crate::mask::validate::proof_holds;
+
+/// Longest attempt at a token, in bytes; what is undecided then is no token.
+const TOKEN_CAP: usize = 512;
+/// Least part of a value that a text cut off in a token must show.
+const LEAST_CUT: usize = 8;
+
+/// What an automaton saw.
+pub(super) enum Seen {
+    More,
+    /// Ends and patterns, shortest first, and whether the text ended before the automaton did.
+    Matches {
+        found: Vec<(usize, usize)>,
+        is_cut: bool,
+    },
+}
+
+impl TextMask {
+    /// Whether a token may start here.
+    pub(super) fn is_boundary(&self, bytes: &[u8]) -> bool {
+        let back = |count: usize| self.at.checked_sub(count).and_then(|at| bytes.get(at));
+        let Some(before) = back(1) else {
+            return true;
+        };
+        if is_word(*before) && back(2) != Some(&b'\\') && back(3) != Some(&b'%') {
+            return false; // in a word, and no escape ends here: nearly always
+        }
+        let Some([before, escape, percent]) = self.behind(bytes) else {
+            return false;
+        };
+        if bytes.get(self.at) == Some(&b'-') {
+            return before != b'-' && !is_word(before);
+        }
+        !is_word(before)
+            || escape == b'\\' && matches!(before, b'n' | b'r' | b't')
+            || percent == b'%' && escape.is_ascii_hexdigit() && before.is_ascii_hexdigit()
+    }
+
+    pub(super) fn token(&mut self, run: &mut Run<'_>, byte: u8) -> Verdict {
+        let rest = run.text.as_bytes().get(self.at..).unwrap_or_default();
+        if byte == b'M' {
+            match look(rest, run.is_final, |kind| {
+                run.masker.catalog().detector_of(kind).is_some()
+            }) {
+                Look::Is(length) => {
+                    let kind = rest
+                        .get(PREFIX.len()..length - DIGEST_LENGTH)
+                        .unwrap_or_default();
+                    let catalog = run.masker.catalog();
+                    let detector = catalog.detector_of(kind);
+                    self.at += length;
+                    self.forget_context(catalog, detector);
+                    return Verdict::Moved;
+                }
+                Look::More => return Verdict::Hold,
+                Look::Not => {}
+            }
+        }
+        let before = self
+            .behind(run.text.as_bytes())
+            .map_or(b' ', |[before, ..]| before);
+        if byte == b'e' && before == b'-' {
+            // only a JWT starts so, and behind a dash this is the middle of one: without this,
+            // `eyJ-eyJ-eyJ-` costs an attempt of full length at each dash
+            return Verdict::Pass;
+        }
+        let verdict = self.attempt(run, Start::Word);
+        let opens = self.at == 0 || is_opening(before);
+        if verdict == Verdict::Pass && opens {
+            return self.attempt(run, Start::Opening);
+        }
+        verdict
+    }
+
+    fn attempt(&mut self, run: &mut Run<'_>, start: Start) -> Verdict {
+        let catalog = run.masker.catalog();
+        let tokens = catalog.tokens(start);
+        let (found, is_cut) = match look_for(&tokens.pattern, run, self.at, TOKEN_CAP) {
+            Seen::More => return Verdict::Hold,
+            Seen::Matches { found, is_cut } => (found, is_cut),
+        };
+        for &(end, pattern) in found.iter().rev() {
+            let Some(&owner) = tokens.owners.get(pattern) else {
+                continue;
+            };
+            let Some(entry) = catalog.entry(owner) else {
+                continue;
+            };
+            let Rule::Token { tail, check, .. } = entry.detector.rule else {
+                continue;
+            };
+            let in_blob =
+                self.at > 0 && matches!(self.behind(run.text.as_bytes()), Some([b'+' | b'/', ..]));
+            if check == Check::Random && in_blob {
+                continue;
+            }
+            let goes_on = run.text.as_bytes().get(end).is_some_and(|b| is_word(*b));
+            if tail == Tail::Exact && goes_on {
+                continue;
+            }
+            let proof = run.text.get(self.at..end).unwrap_or_default();
+            if proof_holds(check, proof, entry.prefix.len()) {
+                self.begin(run, owner, tail, end);
+                return Verdict::Moved;
+            }
+        }
+        if is_cut && found.is_empty() {
+            return self.cut_token(run, &tokens.owners);
+        }
+        Verdict::Pass
+    }
+
+    /// A text that ends in a token: enough of it is masked as well.
+    fn cut_token(&mut self, run: &mut Run<'_>, owners: &[usize]) -> Verdict {
+        let catalog = run.masker.catalog();
+        let rest = run.text.get(self.at..).unwrap_or_default();
+        let fitting = owners.iter().filter(|owner| {
+            catalog
+                .entry(**owner)
+                .is_some_and(|entry| match entry.detector.rule {
+                    Rule::Token { tail, check, .. } => {
+                        let prefix = entry.prefix.as_str();
+                        tail != Tail::Pem
+                            && !matches!(check, Check::Jwt | Check::PemBase64)
+                            && prefix.len() >= 4
+                            && rest.len() >= prefix.len() + LEAST_CUT
+                            && rest.starts_with(prefix)
+                            && proof_holds(check, rest, prefix.len())
+                            && proof_holds(Check::Plain, rest, prefix.len())
+                    }
+                    _ => false,
+                })
+        });
+        let best =
+            fitting.max_by_key(|owner| catalog.entry(**owner).map(|entry| entry.prefix.len()));
+        let Some(&owner) = best else {
+            return Verdict::Pass;
+        };
+        self.begin(run, owner, Tail::Exact, run.text.len());
+        Verdict::Moved
+    }
+}
+
+/// Steps an automaton from `at` until it is dead, has seen `cap` bytes, or lacks text.
+pub(super) fn look_for(pattern: &Pattern, run: &Run<'_>, at: usize, cap: usize) -> Seen {
+    let dfa = &pattern.dfa;
+    let mut state = pattern.start;
+    let mut found = Vec::new();
+    let rest = run.text.as_bytes().get(at..).unwrap_or_default();
+    for (index, &byte) in rest.iter().take(cap).enumerate() {
+        state = dfa.next_state(state, byte);
+        if dfa.is_special_state(state) {
+            if !dfa.is_match_state(state) {
+                return Seen::Matches {
+                    found,
+                    is_cut: false,
+                };
+            }
+            // a match shows one byte late
+            for number in 0..dfa.match_len(state) {
+                found.push((at + index, dfa.match_pattern(state, number).as_usize()));
+            }
+        }
+    }
+    if rest.len() >= cap {
+        return Seen::Matches {
+            found,
+            is_cut: false,
+        };
+    }
+    if !run.is_final {
+        return Seen::More;
+    }
+    state = dfa.next_eoi_state(state);
+    if dfa.is_match_state(state) {
+        for number in 0..dfa.match_len(state) {
+            found.push((run.text.len(), dfa.match_pattern(state, number).as_usize()));
+        }
+    }
+    Seen::Matches {
+        found,
+        is_cut: true,
+    }
+}

@@ -1,0 +1,172 @@
+//! A value from its proof to its end, and the placeholder that leaves for it.
+
+use super::token::{Seen, look_for};
+use super::{Run, TextMask, Verdict};
+use crate::mask::Finding;
+use crate::mask::bytes::is_base64;
+use crate::mask::canonical::{base64_of, first_line, percent_decoded};
+use crate::mask::catalog::{Catalog, pem};
+use crate::mask::detector::{Rule, Tail};
+use crate::mask::placeholder::Seal;
+
+/// Longest attempt at a line of a PEM block.
+const LINE_CAP: usize = 300;
+/// Longest PEM block: a BEGIN line without END does not take the rest of the text.
+const PEM_CAP: u64 = 16 * 1024;
+
+/// A value between its proof and its end.
+pub(super) struct Value {
+    detector: usize,
+    tail: Tail,
+    offset: u64,
+    seal: Seal,
+    /// In a line of base64 of a PEM block.
+    in_line: bool,
+}
+
+impl TextMask {
+    /// Begins to mask a value that is certain up to `end`.
+    pub(super) fn begin(&mut self, run: &mut Run<'_>, detector: usize, tail: Tail, end: usize) {
+        let Some(entry) = run.masker.catalog().entry(detector) else {
+            return;
+        };
+        let proof = run.text.get(self.at..end).unwrap_or_default();
+        let mut seal = run.masker.sealer().begin(entry.detector.name);
+        seal.update_value(proof.as_bytes());
+        match (&entry.detector.rule, tail) {
+            (_, Tail::Pem) => seal.update_canonical(first_line(proof).as_bytes()),
+            (Rule::Url, _) => seal.update_canonical(&percent_decoded(proof)),
+            _ => seal.update_canonical(proof.as_bytes()),
+        }
+        run.out
+            .push_str(run.text.get(self.sent..self.at).unwrap_or_default());
+        let in_line = tail == Tail::Pem && !first_line(proof).is_empty();
+        self.value = Some(Box::new(Value {
+            detector,
+            tail,
+            offset: self.offset(),
+            seal,
+            in_line,
+        }));
+        self.at = end;
+        self.sent = end;
+    }
+
+    /// Takes in what belongs to the value; ends it where it ends.
+    pub(super) fn go_on(&mut self, run: &mut Run<'_>) -> Verdict {
+        let Some(value) = &mut self.value else {
+            return Verdict::Pass;
+        };
+        let bytes = run.text.as_bytes();
+        let tail = value.tail;
+        if tail == Tail::Pem {
+            return self.go_on_in_pem(run);
+        }
+        let rest = bytes.get(self.at..).unwrap_or_default();
+        let length = rest.iter().take_while(|byte| tail.holds(**byte)).count();
+        value.seal.update(rest.get(..length).unwrap_or_default());
+        self.at += length;
+        self.sent = self.at;
+        let after = (rest.get(length), rest.get(length + 1));
+        match after {
+            _ if tail == Tail::Exact => {}
+            (None, _) if !run.is_final => return Verdict::Hold,
+            (Some(b'.'), None) if tail == Tail::Dotted && !run.is_final => return Verdict::Hold,
+            (Some(b'.'), Some(next)) if tail == Tail::Dotted && tail.holds(*next) => {
+                value.seal.update(b".");
+                self.at += 1;
+                self.sent = self.at;
+                return Verdict::Moved;
+            }
+            _ => {}
+        }
+        self.end_value(run);
+        Verdict::Moved
+    }
+
+    fn go_on_in_pem(&mut self, run: &mut Run<'_>) -> Verdict {
+        let offset = self.offset();
+        let Some(value) = &mut self.value else {
+            return Verdict::Pass;
+        };
+        let bytes = run.text.as_bytes();
+        if value.in_line {
+            let rest = bytes.get(self.at..).unwrap_or_default();
+            let length = rest.iter().take_while(|byte| is_base64(**byte)).count();
+            value.seal.update(rest.get(..length).unwrap_or_default());
+            self.at += length;
+            self.sent = self.at;
+            value.in_line = length == rest.len();
+            if value.in_line && !run.is_final {
+                return Verdict::Hold;
+            }
+        }
+        if offset - value.offset > PEM_CAP {
+            self.end_value(run);
+            return Verdict::Moved;
+        }
+        let (found, is_cut) = match look_for(run.masker.catalog().pem(), run, self.at, LINE_CAP) {
+            Seen::More => return Verdict::Hold,
+            Seen::Matches { found, is_cut } => (found, is_cut),
+        };
+        let (end, pattern) = match found.last() {
+            Some((end, pattern)) => (*end, *pattern),
+            // cut off in a line
+            None if is_cut => (bytes.len(), pem::END),
+            None => {
+                self.end_value(run);
+                return Verdict::Moved;
+            }
+        };
+        let part = run.text.get(self.at..end).unwrap_or_default();
+        value.seal.update_value(part.as_bytes());
+        if pattern == pem::BODY || pattern == pem::LAST {
+            let line = part.split_once("-----").map_or(part, |(line, _)| line);
+            value.seal.update_canonical(base64_of(line).as_bytes());
+        }
+        value.in_line = pattern == pem::BODY;
+        self.at = end;
+        self.sent = end;
+        if matches!(pattern, pem::END | pem::LAST) {
+            self.end_value(run);
+        }
+        Verdict::Moved
+    }
+
+    fn end_value(&mut self, run: &mut Run<'_>) {
+        let Some(value) = self.value.take() else {
+            return;
+        };
+        let Value {
+            detector,
+            offset,
+            seal,
+            ..
+        } = *value;
+        if let Some(entry) = run.masker.catalog().entry(detector) {
+            let (placeholder, fingerprint) = run.masker.sealer().end(seal, &entry.kind);
+            run.out.push_str(&placeholder);
+            let length = self.offset() - offset;
+            let detector = entry.detector.name;
+            run.findings.push(Finding {
+                detector,
+                offset,
+                length,
+                fingerprint,
+            });
+        }
+        self.forget_context(run.masker.catalog(), Some(detector));
+    }
+
+    /// Makes the present place a new beginning: a value of this detector is behind it, masked now
+    /// or before.
+    pub(super) fn forget_context(&mut self, catalog: &Catalog, detector: Option<usize>) {
+        self.floor = self.offset();
+        self.name = None;
+        self.pending = None;
+        self.armed = None;
+        if detector == Some(catalog.aws_id()) {
+            self.arm_pair(catalog);
+        }
+    }
+}
