@@ -38,11 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let mut out = std::io::stdout().lock();
     let checked = match check(&arguments.file) {
         Ok(checked) => checked,
-        Err(error) => {
-            let mut err = std::io::stderr().lock();
-            let _written = writeln!(err, "gate check: {error:#}").is_ok();
-            return ExitCode::from(2);
-        }
+        Err(error) => return crate::report("gate check", &error),
     };
     let good = checked.iter().all(|checked| checked.result.is_ok());
     let text = if arguments.json {

@@ -4,8 +4,12 @@
 //! or configuration, 3 could not decide.
 
 mod check;
+mod lines;
+mod masks;
+mod scan;
+mod stream;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -25,11 +29,24 @@ struct Arguments {
 enum Command {
     /// Checks a configuration as the filter would, before Envoy sees it
     Check(check::Arguments),
+    /// Finds secrets in files, directories and standard input
+    Scan(scan::Arguments),
+    /// Masks texts that arrive in pieces, as the filter does with a streamed answer
+    Stream(stream::Arguments),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Scan(arguments) => scan::run(&arguments),
+        Command::Stream(arguments) => stream::run(&arguments),
     }
+}
+
+/// Says on standard error why a command cannot do what it was asked.
+fn report(command: &str, error: &anyhow::Error) -> ExitCode {
+    let mut err = std::io::stderr().lock();
+    let _written = writeln!(err, "{command}: {error:#}").is_ok();
+    ExitCode::from(2)
 }

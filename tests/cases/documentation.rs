@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use e2e::{sink::repository, world::World};
 
 /// Pages for people, from the repository's root.
-const PAGES: [&str; 11] = [
+const PAGES: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/operator.md",
@@ -16,6 +16,7 @@ const PAGES: [&str; 11] = [
     "docs/developers.md",
     "docs/threat-model.md",
     "docs/performance.md",
+    "docs/scan.md",
     "docs/sink.md",
 ];
 

@@ -74,7 +74,7 @@ fn repeats(target: &Target) -> String {
         "SELECT again.received_at, again.event_at, again.decision_id, again.person, again.issuer,\n  \
          reference, told.decision_id AS told_decision_id, told.event_at AS told_at,\n  \
          SUBSTR(told.request_content, {start} + 1, {length}) AS text\n\
-         FROM {exchanges} AS again,\n  UNNEST(REGEXP_EXTRACT_ALL(again.request_content, \
+         FROM {exchanges} AS again\nCROSS JOIN UNNEST(REGEXP_EXTRACT_ALL(again.request_content, \
          r'\"(seen:[0-9a-f]{{32}}:[0-9]+:[0-9]+[+][0-9]+)\"')) AS reference\n\
          LEFT JOIN {exchanges} AS told ON told.epoch = again.epoch AND told.seq = {seq}\n  \
          AND told.person = again.person AND told.issuer = again.issuer"
