@@ -7,7 +7,7 @@ All arguments go to the emulator's own command line. What this launcher adds:
 
 - DuckDB's spatial extension comes from its package instead of a download. It has to lie in a home
   folder, so the emulator gets one of its own: BQEMU_HOME, default `bqemu-home` beside the venv.
-- Five corrections without which the Storage Write API cannot be used, see `correct`.
+- Six corrections without which the Storage Write API cannot be used, see `correct`.
 - With BQEMU_EXIT_WITH_STDIN=1 it ends when its standard input closes, so that a test that dies
   leaves nothing behind.
 
@@ -21,10 +21,13 @@ import shutil
 import signal
 import sys
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 VERSION = "1.4.0"
+
+# Started when they are needed.
+THREADS = 512
 
 
 def main() -> None:
@@ -134,8 +137,11 @@ def correct() -> None:
     fetch = private(DuckDBEngine, "fetch_arrow", ["self", "sql", "parameters"])
     main_loop = []
 
+    # Each open connection of AppendRows, and each that was cut, keeps one of the loop's threads, of
+    # which there are six on two processors: then no append is answered any more.
     async def start_and_tell(self):
         main_loop[:] = [asyncio.get_running_loop()]
+        main_loop[0].set_default_executor(ThreadPoolExecutor(THREADS))
         await start(self)
 
     def in_main_thread(work):

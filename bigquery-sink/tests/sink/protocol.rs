@@ -336,8 +336,8 @@ async fn rows_that_arrive_after_the_connection_are_not_doubled() {
     for late in [1, 300, 1500] {
         let late = Fault::Late(Duration::from_millis(late));
         fake.world().faults.push_back(late);
-        sink.send(filter.records(30)).await.unwrap();
         let rows = fake.world().rows.len() + 30;
+        sink.send(filter.records(30)).await.unwrap();
         eventually("rows are in the table", async || {
             (fake.world().rows.len() >= rows).then_some(())
         })
