@@ -4,23 +4,21 @@ The provider signs in by itself: it shows the person's token at `GITHUB_COPILOT_
 where the answer says. Jobs and answers are those of `sdk.py`, for the API "chat" alone.
 """
 
-import json
 import os
 import pathlib
-import sys
 
 import httpx
 import httpx2
 import litellm
 import openai
 
+from jobs import PARAMETERS, REQUESTS, history, serve
+
 TOKENS = pathlib.Path(os.environ["GITHUB_COPILOT_TOKEN_DIR"])
 TOKENS.mkdir(exist_ok=True)
 (TOKENS / "api-key.json").unlink(missing_ok=True)
 (TOKENS / "access-token").write_text(os.environ["GATE_TOKEN"])
-PARAMETERS = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
 LOOK = {"name": "look", "description": "Shows a file", "parameters": PARAMETERS}
-REQUESTS = []
 
 
 def count(library):
@@ -54,8 +52,7 @@ def complete(job, messages, got):
 
 
 def chat(job, got):
-    turns = [*job.get("before", []), ["user", job["text"]]]
-    messages = [{"role": role, "content": text} for role, text in turns]
+    messages = history(job)
     for _ in range(2):
         message = complete(job, messages, got)
         got["text"] += message.content or ""
@@ -68,19 +65,8 @@ def chat(job, got):
             messages.append(result)
 
 
-for line in sys.stdin:
-    job = json.loads(line)
-    REQUESTS.clear()
-    got = {"text": "", "deltas": "", "reasoning": "", "calls": []}
-    try:
-        chat(job, got)
-    except openai.OpenAIError as error:
-        got["error"] = {
-            "class": type(error).__name__,
-            "status": getattr(error, "status_code", None),
-            "code": getattr(error, "code", None),
-            "message": getattr(error, "message", None),
-            "shown": str(error),
-        }
-    got["requests"] = len(REQUESTS)
-    print(json.dumps(got), flush=True)
+def told(error):
+    return {"code": getattr(error, "code", None), "message": getattr(error, "message", None)}
+
+
+serve(chat, openai.OpenAIError, told)

@@ -13,14 +13,13 @@ often the SDK asked) and, if it raised, `error` with the exception's class, `sta
 
 import json
 import os
-import sys
 
 import anthropic
 import openai
 
+from jobs import PARAMETERS, REQUESTS, history, serve
+
 URL, TOKEN = os.environ["GATE_URL"], os.environ["GATE_TOKEN"]
-PARAMETERS = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
-REQUESTS = []
 
 
 def counted(sdk):
@@ -30,11 +29,6 @@ def counted(sdk):
 
 OPENAI = openai.OpenAI(base_url=URL, api_key=TOKEN, http_client=counted(openai))
 ANTHROPIC = anthropic.Anthropic(base_url=URL, auth_token=TOKEN, http_client=counted(anthropic))
-
-
-def history(job):
-    turns = [*job.get("before", []), ["user", job["text"]]]
-    return [{"role": role, "content": text} for role, text in turns]
 
 
 def chat(job, got):
@@ -139,21 +133,15 @@ def embeddings(job, got):
 
 APIS = {"chat": chat, "responses": responses, "messages": messages, "embeddings": embeddings}
 
-for line in sys.stdin:
-    job = json.loads(line)
-    REQUESTS.clear()
-    got = {"text": "", "deltas": "", "reasoning": "", "calls": []}
-    try:
-        APIS[job["api"]](job, got)
-    except (openai.APIError, anthropic.APIError) as error:
-        body = error.body if isinstance(error.body, dict) else {}  # whole, or its `error`
-        body = body.get("error", body)
-        got["error"] = {
-            "class": type(error).__name__,
-            "status": getattr(error, "status_code", None),
-            "code": body.get("code"),
-            "message": body.get("message"),
-            "shown": str(error),
-        }
-    got["requests"] = len(REQUESTS)
-    print(json.dumps(got), flush=True)
+
+def told(error):
+    body = error.body if isinstance(error.body, dict) else {}  # whole, or its `error`
+    body = body.get("error", body)
+    return {"code": body.get("code"), "message": body.get("message")}
+
+
+serve(
+    lambda job, got: APIS[job["api"]](job, got),
+    (openai.APIError, anthropic.APIError),
+    told,
+)

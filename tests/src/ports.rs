@@ -1,6 +1,7 @@
 //! The ports of `make run`, each with the variable that moves it.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context, Result, bail};
 
@@ -84,10 +85,19 @@ impl Port {
     }
 }
 
-/// A port nobody listens on now. Somebody may the next moment: for programs that cannot be told
-/// to choose one themselves.
+/// A port nobody listens on, for programs that cannot be told to choose one themselves: one of those
+/// that are not given to connections that go out, and nobody else's in this process.
 pub fn free() -> Result<u16> {
-    Ok(TcpListener::bind(loopback(0))?.local_addr()?.port())
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let from = u16::try_from(std::process::id() % 200 * 100)?;
+    for _ in 0..1_000 {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + (from + number % 2_000) % 22_000;
+        if TcpListener::bind(loopback(port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("a thousand ports in a row are taken")
 }
 
 /// An address where a connection is refused.

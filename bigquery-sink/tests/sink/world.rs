@@ -60,7 +60,7 @@ pub fn free_port() -> u16 {
     loop {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let from = u16::try_from(std::process::id() % 200 * 100).unwrap();
-        let port = 10_000 + (from + number) % 22_000;
+        let port = 10_000 + (from + number % 2_000) % 22_000;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
