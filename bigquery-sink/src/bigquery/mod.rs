@@ -43,6 +43,11 @@ impl Target {
         format!("`{}.{}.{TABLE}`", self.project, self.dataset)
     }
 
+    /// A view in SQL.
+    pub fn view_sql(&self, name: &str) -> String {
+        format!("`{}.{}.{name}`", self.project, self.views_dataset)
+    }
+
     /// The table in the Storage Write API.
     pub fn table_path(&self) -> String {
         format!(

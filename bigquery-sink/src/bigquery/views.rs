@@ -10,7 +10,7 @@ use super::{Target, schema};
 /// Name and statement of each view, in the order in which they have to be made.
 pub(super) fn statements(target: &Target) -> Vec<(&'static str, String)> {
     let view = |name: &'static str, query: String| {
-        let place = format!("`{}.{}.{name}`", target.project, target.views_dataset);
+        let place = target.view_sql(name);
         (name, format!("CREATE OR REPLACE VIEW {place} AS\n{query}"))
     };
     vec![
@@ -56,17 +56,16 @@ fn findings(target: &Target) -> String {
     format!(
         "SELECT received_at, event_at, deployment, decision_id, person, issuer, endpoint, model, \
          repository, decision, rule, epoch, seq, sink_id, sink_seq,\n  {}\n\
-         FROM `{}.{}.exchanges`, UNNEST(JSON_QUERY_ARRAY(findings)) AS finding",
+         FROM {}, UNNEST(JSON_QUERY_ARRAY(findings)) AS finding",
         columns.join(", "),
-        target.project,
-        target.views_dataset,
+        target.view_sql("exchanges"),
     )
 }
 
 /// One row for each text of a request that stands in an earlier record. The request's content has
 /// `seen:EPOCH:SEQ:START+LENGTH` in its place, counted in characters.
 fn repeats(target: &Target) -> String {
-    let exchanges = format!("`{}.{}.exchanges`", target.project, target.views_dataset);
+    let exchanges = target.view_sql("exchanges");
     let number = |pattern: &str| format!("CAST(REGEXP_EXTRACT(reference, r'{pattern}') AS INT64)");
     let seq = number("[0-9a-f]{32}:([0-9]+)");
     let (start, length) = (number("([0-9]+)[+]"), number("[+]([0-9]+)"));

@@ -139,7 +139,7 @@ impl Repeats {
 
     /// The entry of a text, among the young ones.
     fn known(&mut self, text: Digest) -> &mut Known {
-        if !self.young.contains_key(&text) && self.young.len() >= GENERATION {
+        if self.young.len() >= GENERATION && !self.young.contains_key(&text) {
             self.old = std::mem::take(&mut self.young);
         }
         let old = &mut self.old;

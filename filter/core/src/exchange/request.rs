@@ -92,7 +92,7 @@ impl Exchange {
         let limits = worker.provider_limits();
         let watch = &worker.config.watch;
         let texts = (worker.repeats.of(&self.person), now);
-        let mut masked = match provider::mask_request(api, &masker, body, &limits, watch, texts) {
+        let masked = match provider::mask_request(api, &masker, body, &limits, watch, texts) {
             Ok(masked) => masked,
             Err(Unreadable::Elsewhere) => {
                 self.draft.unscanned("request", "elsewhere", body.len());
@@ -125,10 +125,10 @@ impl Exchange {
         }
         let verdict = policy::decide(&worker.config.rules, &masked.by_detector, &masked.items);
         self.draft.request_findings(&masked, &verdict);
-        let content = std::mem::take(&mut masked.recorded);
         let most = limits.max_content;
-        if most > 0 && self.reserve(worker, content.len().min(most)) {
-            self.draft.request_content(content, &masked.texts, most);
+        if most > 0 && self.reserve(worker, masked.recorded.len().min(most)) {
+            let (content, texts) = (masked.recorded, masked.texts);
+            self.draft.request_content(content, &texts, most);
         } else {
             self.draft.content_missing();
         }

@@ -27,6 +27,7 @@ mod history;
 mod item;
 mod messages;
 pub mod models;
+mod record;
 mod request;
 mod response;
 mod responses;

@@ -9,6 +9,7 @@ use crate::time::UnixTime;
 
 use super::history::History;
 use super::item::{ContentItem, Items, Part, Watch};
+use super::record::Record;
 use super::scan::{Scan, channel_name, is_blob, is_name};
 use super::{Api, Limits, Place, Placed, Unreadable, Unscanned, UnscannedReason};
 
@@ -371,46 +372,6 @@ impl<'s> Reader<'_, 's> {
                 self.items.found(own.part, masked, &self.scan.latest);
             }
         }
-    }
-}
-
-/// What is recorded of a request: its longer texts once, then references to them.
-struct Record<'w> {
-    seen: Texts<'w>,
-    now: UnixTime,
-    references: Edits,
-    /// Texts without a reference.
-    fresh: Vec<(Digest, Span)>,
-}
-
-impl<'w> Record<'w> {
-    fn new(seen: Texts<'w>, now: UnixTime) -> Self {
-        Self {
-            seen,
-            now,
-            references: Edits::default(),
-            fresh: Vec::new(),
-        }
-    }
-
-    /// Takes note of a text; gives its digest if it is worth one.
-    fn text(&mut self, span: Span, text: Text<'_>) -> Option<Digest> {
-        let digest = self.seen.digest(text.raw())?;
-        match self.seen.reference(digest, self.now) {
-            Some(reference) => self.references.replace_text(span, &reference),
-            None => self.fresh.push((digest, span)),
-        }
-        Some(digest)
-    }
-
-    /// The content, and where the fresh texts stand in it.
-    fn finish(mut self, body: &[u8], edits: &Edits) -> (Vec<u8>, Vec<(Digest, Span)>) {
-        self.references.under(edits);
-        let spans: Vec<Span> = self.fresh.iter().map(|(_, span)| *span).collect();
-        let (content, places) = self.references.apply_and_find(body, &spans);
-        let fresh = self.fresh.into_iter().zip(places);
-        let fresh = fresh.filter_map(|((digest, _), place)| Some((digest, place?)));
-        (content, fresh.collect())
     }
 }
 

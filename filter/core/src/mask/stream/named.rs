@@ -52,14 +52,7 @@ impl TextMask {
             let before = || from.map_or("", |from| self.line_before(run.text, from));
             if let Some((detector, gap)) = unnamed(run.masker.catalog(), raw, before, byte) {
                 let grade = Grade::Password;
-                self.armed = Some(Armed {
-                    detector,
-                    grade,
-                    gap,
-                    since,
-                    tag: false,
-                    strict: true,
-                });
+                self.armed = Some(Armed::new(detector, grade, gap, since).strict());
             }
             return;
         }
@@ -75,14 +68,8 @@ impl TextMask {
             if let Some((detector, grade, ended)) = self.pending
                 && since - ended <= PENDING_REACH
             {
-                self.armed = Some(Armed {
-                    detector,
-                    grade,
-                    gap,
-                    since,
-                    tag: is_tag,
-                    strict: true,
-                });
+                let armed = Armed::new(detector, grade, gap, since).strict();
+                self.armed = Some(armed.behind(is_tag));
             }
             return;
         }
@@ -93,14 +80,7 @@ impl TextMask {
         }
         let named = Name::read(raw).and_then(|name| run.masker.catalog().named(&name));
         if let Some((detector, grade)) = named {
-            self.armed = Some(Armed {
-                detector,
-                grade,
-                gap,
-                since,
-                tag: is_tag,
-                strict: false,
-            });
+            self.armed = Some(Armed::new(detector, grade, gap, since).behind(is_tag));
             if matches!(grade, Grade::Password | Grade::Generated) {
                 self.pending = Some((detector, grade, since));
             }
@@ -230,30 +210,42 @@ impl TextMask {
 
     /// Expects the secret that belongs to the id behind the place.
     pub(super) fn arm_pair(&mut self, catalog: &Catalog) {
-        self.armed = Some(Armed {
-            detector: catalog.aws_pair(),
-            grade: Grade::Generated,
-            gap: Gap::AwsPair,
-            since: self.offset(),
-            tag: false,
-            strict: true,
-        });
+        let (detector, since) = (catalog.aws_pair(), self.offset());
+        let armed = Armed::new(detector, Grade::Generated, Gap::AwsPair, since);
+        self.armed = Some(armed.strict());
     }
 
     pub(super) fn arm_url(&mut self, catalog: &Catalog) {
-        self.armed = Some(Armed {
-            detector: catalog.url(),
-            grade: Grade::Password,
-            gap: Gap::UrlUser,
-            since: self.offset() + 1,
-            tag: false,
-            strict: false,
-        });
+        let (detector, since) = (catalog.url(), self.offset() + 1);
+        let armed = Armed::new(detector, Grade::Password, Gap::UrlUser, since);
+        self.armed = Some(armed);
         // the slash itself is passed by the caller, not read by the gap
     }
 }
 
 impl Armed {
+    fn new(detector: usize, grade: Grade, gap: Gap, since: u64) -> Self {
+        Self {
+            detector,
+            grade,
+            gap,
+            since,
+            tag: false,
+            strict: false,
+        }
+    }
+
+    fn strict(self) -> Self {
+        Self {
+            strict: true,
+            ..self
+        }
+    }
+
+    fn behind(self, tag: bool) -> Self {
+        Self { tag, ..self }
+    }
+
     /// Reads a word between the key and the value, which ended before `byte`.
     fn end_filler(&mut self, word: &str, byte: u8) {
         let Gap::Filler { after_operator } = self.gap else {
