@@ -13,18 +13,20 @@ use regex_automata::util::start;
 
 use super::detector::{Detector, Grade, Rule, Start};
 use super::names::Name;
-use super::patterns::{detectors, proofs};
-use super::turns::Turns;
+use super::patterns::{detectors, name_ends, proofs};
+use super::turns::{Places, Turns};
 
-/// The compiled detectors; made once per worker, from automata that `build.rs` has made.
+/// The compiled detectors; made once per worker, from automata that the build script has made.
 pub struct Catalog {
     words: Tokens,
     openings: Tokens,
     pem: Pattern,
     /// Where the machine looks closer.
     turns: Turns,
-    /// Key names, in the order of the table: ends of names, the grade of values, the detector.
-    named: Vec<(&'static [&'static str], Grade, usize)>,
+    /// Ends of key names, read from the last letter on.
+    name_ends: Pattern,
+    /// Detector and grade of each end, in the order of the table.
+    named: Vec<(usize, Grade, &'static str)>,
     /// In the order of the table.
     detectors: Vec<Entry>,
     url: usize,
@@ -66,15 +68,11 @@ pub(super) mod pem {
     pub(in super::super) const BODY: usize = 2;
 }
 
-/// An automaton that `build.rs` has made, where its numbers must stand.
+/// An automaton that the build script has made, where its numbers must stand.
 macro_rules! automaton {
     ($name:literal) => {{
-        static BYTES: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
-            env!("OUT_DIR"),
-            "/",
-            $name,
-            ".dfa"
-        )));
+        static BYTES: &Aligned<[u8]> =
+            &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/", $name)));
         &BYTES.0
     }};
 }
@@ -87,13 +85,10 @@ impl Catalog {
     /// Reads the built-in detectors.
     pub fn new() -> Self {
         let mut entries = Vec::new();
-        let mut named = Vec::new();
-        for (at, detector) in detectors().enumerate() {
+        for detector in detectors() {
             let mut prefix = String::new();
-            match detector.rule {
-                Rule::Token { proof, .. } => prefix = fixed_prefix(proof),
-                Rule::Named { names, grade } => named.push((names, grade, at)),
-                Rule::AwsPair | Rule::Command | Rule::Fields | Rule::Url => {}
+            if let Rule::Token { proof, .. } = detector.rule {
+                prefix = fixed_prefix(proof);
             }
             let kind = detector.name.to_ascii_uppercase().replace('-', "_");
             entries.push(Entry {
@@ -114,11 +109,12 @@ impl Catalog {
             fields: find(|detector| matches!(detector.rule, Rule::Fields)),
             aws_pair: find(|detector| matches!(detector.rule, Rule::AwsPair)),
             aws_id: find(|detector| detector.name == "aws-access-key-id"),
-            turns: Turns::new(&words.pattern, &openings.pattern),
+            turns: Turns::new(automaton!("turns")),
             words,
             openings,
             pem: Pattern::new(automaton!("pem")),
-            named,
+            name_ends: Pattern::new(automaton!("names")),
+            named: name_ends().collect(),
             detectors: entries,
         }
     }
@@ -134,9 +130,9 @@ impl Catalog {
         }
     }
 
-    /// The next place from this one on to look closer at, and why: bits of [`turn`](super::turns::turn).
-    pub(super) fn next_turn(&self, bytes: &[u8], from: usize) -> Option<(usize, u8)> {
-        self.turns.next(bytes, from)
+    /// The places from this one on to look closer at, and why: bits of [`turn`](super::turns::turn).
+    pub(super) fn turns<'a>(&'a self, bytes: &'a [u8], from: usize) -> Places<'a> {
+        self.turns.of(bytes, from)
     }
 
     pub(super) fn pem(&self) -> &Pattern {
@@ -165,15 +161,20 @@ impl Catalog {
 
     /// The detector that a key name announces, with the grade of its values.
     pub(super) fn named(&self, name: &Name) -> Option<(usize, Grade)> {
-        let fits = |names: &[&str], grade| match grade {
-            Grade::Basic => names.iter().any(|end| name.is(end)),
-            _ => names.iter().any(|end| name.ends_with(end)),
-        };
-        let found = self
-            .named
-            .iter()
-            .find(|(names, grade, _)| fits(names, *grade));
-        found.map(|(_, grade, detector)| (*detector, *grade))
+        let mut first = usize::MAX;
+        let letters = name.text().iter().rev().copied();
+        self.name_ends.matches(letters, |length, end| {
+            let fits = match self.named.get(end) {
+                Some((_, Grade::Basic, _)) => length == name.text().len(),
+                Some((.., end)) => name.may_end_with(end),
+                None => false,
+            };
+            if fits {
+                first = first.min(end);
+            }
+        });
+        let (detector, grade, _) = self.named.get(first)?;
+        (!name.is_denied()).then_some((*detector, *grade))
     }
 
     /// The detector whose placeholders are of this kind.
@@ -212,13 +213,38 @@ impl Pattern {
     fn new(automaton: &'static [u8]) -> Self {
         #[expect(
             clippy::expect_used,
-            reason = "written by build.rs with the same library, and every test reads it"
+            reason = "written by the build script with the same library, and every test reads it"
         )]
-        let (dfa, _) = DFA::from_bytes(automaton).expect("an automaton of build.rs");
+        let (dfa, _) = DFA::from_bytes(automaton).expect("an automaton of the build script");
         let start = dfa
             .start_state(&start::Config::new().anchored(Anchored::Yes))
             .unwrap_or_default();
         Self { dfa, start }
+    }
+
+    /// Tells the length and the pattern of each match that starts where the text does.
+    fn matches(&self, text: impl Iterator<Item = u8>, mut found: impl FnMut(usize, usize)) {
+        let mut state = self.start;
+        let mut tell = |state, length| {
+            for number in 0..self.dfa.match_len(state) {
+                found(length, self.dfa.match_pattern(state, number).as_usize());
+            }
+        };
+        let mut length = 0;
+        for byte in text {
+            state = self.dfa.next_state(state, byte);
+            if self.dfa.is_special_state(state) {
+                if !self.dfa.is_match_state(state) {
+                    return;
+                }
+                tell(state, length); // a match shows one byte late
+            }
+            length += 1;
+        }
+        state = self.dfa.next_eoi_state(state);
+        if self.dfa.is_match_state(state) {
+            tell(state, length);
+        }
     }
 
     /// Whether a match may start where the text does: not if all of it is ruled out by its first

@@ -46,17 +46,6 @@ const fn rows() -> [&'static [&'static str]; 32] {
     rows
 }
 
-/// Whether an anchor may start with these bytes, or is one with something behind it.
-pub(super) fn may_be_anchored(start: &[u8]) -> bool {
-    let anchors = ANCHORS.iter().flat_map(|(_, anchors)| *anchors);
-    anchors.into_iter().any(|anchor| {
-        let pairs = anchor.bytes().zip(start);
-        pairs
-            .into_iter()
-            .all(|(want, byte)| byte.eq_ignore_ascii_case(&want))
-    })
-}
-
 /// Longest key name that is read, in bytes.
 pub(super) const LONGEST: usize = 64;
 
@@ -135,22 +124,27 @@ const SUFFIXES: [&str; 15] = [
 ];
 
 /// A key name, lower case without separators, and where its words start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Name {
-    text: String,
-    /// Starts of words in `text`.
-    starts: Vec<usize>,
+    text: [u8; LONGEST],
+    length: usize,
+    /// A bit for each place in `text` where a word starts.
+    starts: u64,
 }
 
 impl Name {
     /// Reads the identifier that ends where `raw` ends; `None` if no secret can have this name.
     pub(super) fn read(raw: &str) -> Option<Self> {
-        let mut name = Self::default();
-        let mut before = b'_';
         let bytes = raw.as_bytes();
         if !bytes.last()?.is_ascii_alphanumeric() || raw.len() > LONGEST {
             return None;
         }
+        let mut name = Self {
+            text: [0; LONGEST],
+            length: 0,
+            starts: 0,
+        };
+        let mut before = b'_';
         for (at, &byte) in bytes.iter().enumerate() {
             if !byte.is_ascii_alphanumeric() {
                 before = b'_';
@@ -160,47 +154,62 @@ impl Name {
             let starts = before == b'_'
                 || byte.is_ascii_uppercase() && (!before.is_ascii_uppercase() || next_is_lower)
                 || byte.is_ascii_digit() && !before.is_ascii_digit();
-            if starts {
-                name.starts.push(name.text.len());
-            }
-            name.text.push(char::from(byte.to_ascii_lowercase()));
+            name.starts |= u64::from(starts) << name.length;
+            *name.text.get_mut(name.length)? = byte.to_ascii_lowercase();
+            name.length += 1;
             before = byte;
         }
-        while let Some(&start) = name.starts.last() {
-            let last = name.text.get(start..).unwrap_or_default();
-            let falls = SUFFIXES.contains(&last) || last.bytes().all(|b| b.is_ascii_digit());
+        while let Some(start) = name.last_start() {
+            let last = name.text.get(start..name.length).unwrap_or_default();
+            let falls = last.iter().all(u8::is_ascii_digit)
+                || SUFFIXES.iter().any(|suffix| suffix.as_bytes() == last);
             if !falls || start == 0 {
                 break;
             }
-            name.text.truncate(start);
-            name.starts.pop();
+            name.length = start;
+            name.starts &= !(1 << start);
         }
-        let mut ends = name.starts.iter().skip(1).copied().chain([name.text.len()]);
-        let is_denied = name.starts.iter().any(|&start| {
-            let end = ends.next().unwrap_or(start);
-            name.text
-                .get(start..end)
-                .is_some_and(|word| DENIED.contains(&word))
-        });
-        (!is_denied).then_some(name)
+        Some(name)
     }
 
-    /// Whether the name ends with this one; short ones must start a word.
-    pub(super) fn ends_with(&self, end: &str) -> bool {
+    /// The letters and digits, in lower case.
+    pub(super) fn text(&self) -> &[u8] {
+        self.text.get(..self.length).unwrap_or_default()
+    }
+
+    /// Whether a word denies that this is a secret's name.
+    pub(super) fn is_denied(&self) -> bool {
+        let mut rest = self.text();
+        let mut starts = self.starts;
+        while let Some(start) = starts.checked_ilog2() {
+            let (before, word) = usize::try_from(start)
+                .ok()
+                .and_then(|start| rest.split_at_checked(start))
+                .unwrap_or_default();
+            if DENIED.iter().any(|denied| denied.as_bytes() == word) {
+                return true;
+            }
+            starts &= !(1 << start);
+            rest = before;
+        }
+        false
+    }
+
+    /// Whether this end of the name announces a secret; a short one must start a word.
+    pub(super) fn may_end_with(&self, end: &str) -> bool {
         const ONE_WORD: &str = "sessionid";
-        let Some(at) = self.text.len().checked_sub(end.len()) else {
+        let Some(at) = self.length.checked_sub(end.len()) else {
             return false;
         };
-        if end == ONE_WORD && self.starts.last() != Some(&at) {
+        if end == ONE_WORD && self.last_start() != Some(at) {
             // `sessionId` is an id in code, `sessionid` a cookie
             return false;
         }
-        self.text.ends_with(end) && (end.len() >= 6 || self.starts.contains(&at))
+        end.len() >= 6 || self.starts >> at & 1 != 0
     }
 
-    /// Whether this is the whole name.
-    pub(super) fn is(&self, whole: &str) -> bool {
-        self.text == whole
+    fn last_start(&self) -> Option<usize> {
+        usize::try_from(self.starts.checked_ilog2()?).ok()
     }
 }
 
@@ -219,13 +228,13 @@ mod tests {
             "DB_PASSWORD_PROD",
         ] {
             assert!(
-                Name::read(raw).is_some_and(|name| name.ends_with("password")),
+                Name::read(raw).is_some_and(|name| announces(&name, "password")),
                 "{raw}"
             );
         }
         for raw in ["redisPass", "LDAP_PASS", "pass"] {
             assert!(
-                Name::read(raw).is_some_and(|name| name.ends_with("pass")),
+                Name::read(raw).is_some_and(|name| announces(&name, "pass")),
                 "{raw}"
             );
         }
@@ -244,9 +253,13 @@ mod tests {
             let denied = Name::read(raw).is_none_or(|name| {
                 !["pass", "password", "token"]
                     .iter()
-                    .any(|end| name.ends_with(end))
+                    .any(|end| announces(&name, end))
             });
             assert!(denied, "{raw}");
         }
+    }
+
+    fn announces(name: &Name, end: &str) -> bool {
+        name.text().ends_with(end.as_bytes()) && name.may_end_with(end) && !name.is_denied()
     }
 }

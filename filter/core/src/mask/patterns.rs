@@ -1,8 +1,8 @@
 //! Which patterns go into which automaton.
 //!
-//! Also read by `build.rs`, which makes the automata: 0.2 s of work that no worker does again.
+//! Also read by the build script, which makes the automata: work that no worker does again.
 
-use super::detector::{Detector, Rule, Start};
+use super::detector::{Detector, Grade, Rule, Start};
 use super::structures::STRUCTURES;
 use super::vendors::VENDORS;
 
@@ -19,4 +19,15 @@ pub(super) fn proofs(wanted: Start) -> impl Iterator<Item = (usize, &'static str
             Rule::Token { proof, start, .. } if start == wanted => Some((place, proof)),
             _ => None,
         })
+}
+
+/// Ends of key names, each with its detector's place in the table and the grade of its values.
+pub(super) fn name_ends() -> impl Iterator<Item = (usize, Grade, &'static str)> {
+    detectors().enumerate().flat_map(|(place, detector)| {
+        let (names, grade): (&[&str], _) = match detector.rule {
+            Rule::Named { names, grade } => (names, grade),
+            _ => (&[], Grade::Generated),
+        };
+        names.iter().map(move |name| (place, grade, *name))
+    })
 }

@@ -237,33 +237,50 @@ impl TextMask {
     /// does may depend on the byte behind it. No name is being read and no value is expected.
     fn skip(&mut self, catalog: &Catalog, bytes: &[u8]) {
         let last = self.at.max(bytes.len().saturating_sub(1));
-        let mut from = self.at.saturating_sub(1);
-        while let Some((at, reasons)) = catalog.next_turn(bytes, from) {
+        let from = self.at.saturating_sub(1);
+        for (at, reasons) in catalog.turns(bytes, from) {
             if self.stops(reasons, at, catalog, bytes) {
                 return self.find_name(bytes);
             }
-            from = at + 1;
         }
         self.at = last;
         self.find_name(bytes);
     }
 
-    /// Moves to the pair of bytes at `at`, or to its second; says whether something may begin there.
-    fn stops(&mut self, reasons: u8, at: usize, catalog: &Catalog, bytes: &[u8]) -> bool {
+    /// Moves to the place at `at`, or to one shortly behind it; says whether something may begin
+    /// there.
+    fn stops(&mut self, reasons: u16, at: usize, catalog: &Catalog, bytes: &[u8]) -> bool {
         self.at = at;
         let rest = bytes.get(at..).unwrap_or_default();
-        if reasons & turn::UNNAMED != 0
-            || reasons & turn::ANCHOR != 0 && starts_with_anchor(rest)
+        if reasons & turn::ANCHOR != 0 && starts_with_anchor(rest)
             || reasons & turn::TOKEN != 0
                 && self.is_boundary(bytes)
                 && (rest.starts_with(b"MA") || catalog.tokens(Start::Word).pattern.may_match(rest))
         {
             return true;
         }
+        if reasons & turn::OTHER != 0 {
+            // `-p`, `-u`, `--user`, a port before a colon; `://`; a token may follow an escape
+            let ahead = match rest {
+                [b'-', b'p' | b'u', ..] | [b'0'..=b'9', b':', ..] => Some(0),
+                [b'/', b'/', ..] => Some(1),
+                [b'\\', b'n' | b'r' | b't', _, ..] => Some(2),
+                [b'%', first, second, _, ..]
+                    if first.is_ascii_hexdigit() && second.is_ascii_hexdigit() =>
+                {
+                    Some(3)
+                }
+                _ => None,
+            };
+            if let Some(ahead) = ahead {
+                self.at = at + ahead;
+                return true;
+            }
+        }
         self.at = at + 1;
         let rest = rest.get(1..).unwrap_or_default();
         let openings = &catalog.tokens(Start::Opening).pattern;
-        reasons & turn::URL != 0 || reasons & turn::OPENING != 0 && openings.may_match(rest)
+        reasons & turn::OPENING != 0 && openings.may_match(rest)
     }
 
     /// Finds the start of the name to which the byte before the place belongs.
