@@ -367,8 +367,8 @@ impl HttpContext for Http {
         let Some(exchange) = &mut self.exchange else {
             return Action::Continue;
         };
-        let worker = self.worker.borrow();
-        let step = exchange.response_headers(&worker, &headers, source, end, host::now());
+        let mut worker = self.worker.borrow_mut();
+        let step = exchange.response_headers(&mut worker, &headers, source, end, host::now());
         drop(worker);
         self.response_step(step, false)
     }
@@ -409,7 +409,7 @@ impl HttpContext for Http {
             self.host_failed("write record", error);
         }
         let envelope = &closed.envelope;
-        self.metrics.exchange(envelope);
+        self.metrics.exchange(envelope, &closed.findings);
         info!(
             "exchange {} endpoint={} decision={} reason={} status={} findings={} duration_ms={}",
             envelope.decision_id(),

@@ -6,6 +6,7 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use contract::Envelope;
+use filter_core::audit::FindingCounts;
 
 use crate::host::{self, Counter, HostError};
 
@@ -17,13 +18,18 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// An exchange ended.
-    pub(crate) fn exchange(&self, envelope: &Envelope) {
+    pub(crate) fn exchange(&self, envelope: &Envelope, findings: &FindingCounts) {
         let (decision, endpoint) = (envelope.decision(), envelope.endpoint());
         self.add(
             format!("gate_exchanges_total.decision={decision}.endpoint={endpoint}"),
             1,
         );
-        self.add("gate_findings_total".into(), envelope.findings_count());
+        for ((direction, detector), count) in findings {
+            self.add(
+                format!("gate_findings_total.direction={direction}.detector={detector}"),
+                i64::try_from(*count).unwrap_or(i64::MAX),
+            );
+        }
         if let Some(state) = &envelope.approval_state {
             self.add(format!("gate_approvals_total.state={state}"), 1);
             self.add("gate_held_ms_total".into(), envelope.held_ms());

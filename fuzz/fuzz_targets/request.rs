@@ -102,9 +102,6 @@ fn request(api: Api, masker: &Masker, body: &[u8]) -> Result<Masked, Unreadable>
     assert!(
         masked.by_detector.values().sum::<u64>() + passed.count() as u64 >= masked.findings_count
     );
-    if let Some(unmasked) = &masked.unmasked {
-        assert!(serde_json::from_slice::<IgnoredAny>(unmasked).is_ok());
-    }
     for item in &masked.items {
         assert!(item.role.len() <= 128 && item.name.len() <= 128);
     }

@@ -50,6 +50,8 @@ fn findings(target: &Target) -> String {
         text("channel"),
         text("fingerprint"),
         text("action"),
+        text("confidence"),
+        "SAFE_CAST(JSON_VALUE(finding, '$.checksum') AS BOOL) AS checksum".to_owned(),
         number("offset"),
         number("length"),
     ];

@@ -1,6 +1,6 @@
 //! Gathers the facts of an exchange into its record.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use contract::{Content, Envelope};
 use data_encoding::{Encoding, Specification};
@@ -14,9 +14,9 @@ use crate::{
     headers::{Headers, cut, identifier},
     identity::Identity,
     json::Span,
-    mask::{Finding, Masker},
+    mask::{Finding, Masker, Passed},
     policy::Verdict,
-    provider::{Annotation, MaskedRequest, Placed, ResponseFacts},
+    provider::{Annotation, Detectors, MaskedRequest, Placed, ResponseFacts},
     repeats::{Digest, Written},
     time::UnixTime,
 };
@@ -43,7 +43,12 @@ pub struct Closed {
     pub record: Vec<u8>,
     /// The facts, for metrics.
     pub envelope: Envelope,
+    /// Findings by direction and detector, for metrics.
+    pub findings: FindingCounts,
 }
+
+/// Numbers of findings by direction and detector, both from closed lists.
+pub type FindingCounts = BTreeMap<(&'static str, &'static str), u64>;
 
 /// The facts of an exchange so far.
 #[derive(Debug)]
@@ -54,6 +59,7 @@ pub(crate) struct Draft {
     written: Vec<Written>,
     findings: Vec<Value>,
     findings_count: u64,
+    by_detector: FindingCounts,
     unscanned: Vec<Value>,
     unscanned_bytes: u64,
     response_bytes: u64,
@@ -90,6 +96,7 @@ impl Draft {
             written: Vec::new(),
             findings: Vec::new(),
             findings_count: 0,
+            by_detector: FindingCounts::new(),
             unscanned: Vec::new(),
             unscanned_bytes: 0,
             response_bytes: 0,
@@ -171,16 +178,29 @@ impl Draft {
             Action::AskApproval => "ask_approval",
             Action::Deny => "deny",
         };
-        let masks = matches!(verdict.action, Action::Mask | Action::AskApproval);
-        self.masked |= masks && masked.findings_count > 0 && masked.body.is_some();
+        self.masked |= verdict.action != Action::Deny && masked.has_masked;
         self.add_findings(&masked.findings, masked.findings_count, "request", action);
+        self.count("request", &masked.by_detector);
         for entry in &masked.unscanned {
             self.unscanned("request", entry.reason.name(), whole(entry.bytes));
         }
         self.scanned(masked.scanned_bytes);
         self.rule(verdict);
-        if !verdict.shadowed.is_empty() {
-            self.envelope.shadowed = Some(verdict.shadowed.join(","));
+        self.shadowed(verdict);
+    }
+
+    pub(crate) fn has_rule(&self) -> bool {
+        self.envelope.rule.is_some()
+    }
+
+    /// Rules in shadow that would have demanded more.
+    pub(crate) fn shadowed(&mut self, verdict: &Verdict) {
+        for rule in &verdict.shadowed {
+            let all = self.envelope.shadowed.get_or_insert_default();
+            if all.split(',').all(|known| known != rule) {
+                all.push_str(if all.is_empty() { "" } else { "," });
+                all.push_str(rule);
+            }
         }
     }
 
@@ -251,8 +271,9 @@ impl Draft {
     }
 
     pub(crate) fn response_facts(&mut self, facts: &ResponseFacts) {
-        self.masked |= facts.findings_count > facts.passed.values().sum();
+        self.masked |= facts.has_masked;
         self.add_findings(&facts.findings, facts.findings_count, "response", "mask");
+        self.count("response", &facts.by_detector);
         for entry in &facts.unscanned {
             self.unscanned("response", entry.reason.name(), whole(entry.bytes));
         }
@@ -365,7 +386,21 @@ impl Draft {
         });
         let placed: Vec<Placed> = placed.collect();
         self.masked = true;
+        for placed in &placed {
+            self.count("request", &[(placed.finding.detector, 1)].into());
+        }
         self.add_findings(&placed, placed.len() as u64, "request", "remove");
+    }
+
+    fn count(&mut self, direction: &'static str, found: &Detectors) {
+        for (detector, count) in found {
+            *self.by_detector.entry((direction, detector)).or_default() += count;
+        }
+    }
+
+    /// Findings by direction and detector so far.
+    pub(crate) fn findings(&mut self) -> FindingCounts {
+        std::mem::take(&mut self.by_detector)
     }
 
     fn truncated(&mut self, now: bool) {
@@ -383,7 +418,14 @@ impl Draft {
                 "offset": placed.finding.offset,
                 "length": placed.finding.length,
                 "fingerprint": placed.finding.fingerprint,
-                "action": if placed.passed { "pass" } else { action },
+                "confidence": placed.finding.confidence.name(),
+                "checksum": placed.finding.checksum,
+                "action": match placed.finding.passed {
+                    _ if placed.passed => "pass",
+                    Some(Passed::Exempt) => "exempt",
+                    Some(Passed::Rule) => "allow",
+                    None => action,
+                },
             })
         }));
     }

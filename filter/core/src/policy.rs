@@ -1,9 +1,9 @@
 //! What a person may do, and what a finding leads to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::{
-    config::{Action, Condition, Mode, Role, Rule},
+    config::{Action, Condition, Direction, Mode, Role, Rule},
     endpoint::Endpoint,
     identity::Identity,
     provider::ContentItem,
@@ -40,16 +40,19 @@ pub(crate) struct Verdict {
     pub(crate) asking: Vec<usize>,
 }
 
-/// Decides over findings, counted by detector, and over the tool calls among the items.
+/// Decides over the findings of a direction, counted by detector, and over the tool calls among the
+/// items.
 ///
 /// The strongest action of the matching rules wins; of equal ones the first. If there is a finding
 /// that no matching rule speaks of, it is at least masking. Where people are asked, those of every
 /// rule that asks are.
 pub(crate) fn decide(
     rules: &[Rule],
+    direction: Direction,
     findings: &BTreeMap<&str, u64>,
     items: &[ContentItem],
 ) -> Verdict {
+    let covers = |rule: &Rule, name: &str| covers(rule, direction, name);
     let matches = |place: usize, rule: &Rule| match &rule.condition {
         Condition::Findings { at_least, .. } => {
             let covered = findings.iter().filter(|(name, _)| covers(rule, name));
@@ -103,19 +106,47 @@ pub(crate) fn cause<'i>(
     items: &'i [ContentItem],
 ) -> impl Iterator<Item = &'i ContentItem> {
     items.iter().filter(move |item| match rule.condition {
-        Condition::Findings { .. } => item.by_detector.keys().any(|name| covers(rule, name)),
+        Condition::Findings { .. } => {
+            let mut found = item.by_detector.keys();
+            found.any(|name| covers(rule, Direction::Request, name))
+        }
         Condition::ToolCall => item.met.contains(&place),
     })
 }
 
-/// Whether a rule speaks of a detector's findings.
-pub(crate) fn covers(rule: &Rule, detector: &str) -> bool {
+/// Whether a rule speaks of a detector's findings in a direction.
+pub(crate) fn covers(rule: &Rule, direction: Direction, detector: &str) -> bool {
     match &rule.condition {
-        Condition::Findings { detectors, .. } => {
-            detectors.is_empty() || detectors.iter().any(|name| name == detector)
+        Condition::Findings {
+            direction: spoken_of,
+            detectors,
+            ..
+        } => {
+            spoken_of.includes(direction)
+                && (detectors.is_empty() || detectors.iter().any(|name| name == detector))
         }
         Condition::ToolCall => false,
     }
+}
+
+/// Detectors whose values the rules let pass in a direction: a rule allows them, and none masks them
+/// or asks for them.
+pub(crate) fn passing(
+    rules: &[Rule],
+    direction: Direction,
+    detectors: &[String],
+) -> HashSet<String> {
+    let speaks = |detector: &str, actions: &[Action]| {
+        rules.iter().any(|rule| {
+            let counts = rule.mode == Mode::Enforce && actions.contains(&rule.action);
+            counts && covers(rule, direction, detector)
+        })
+    };
+    let passes = |detector: &&String| {
+        speaks(detector, &[Action::Allow])
+            && !speaks(detector, &[Action::Mask, Action::AskApproval])
+    };
+    detectors.iter().filter(passes).cloned().collect()
 }
 
 #[cfg(test)]
@@ -129,6 +160,7 @@ mod tests {
             name: name.to_owned(),
             condition: Condition::Findings {
                 at_least,
+                direction: Direction::Any,
                 detectors: Vec::new(),
             },
             action,
@@ -144,6 +176,7 @@ mod tests {
         Rule {
             condition: Condition::Findings {
                 at_least: 1,
+                direction: Direction::Request,
                 detectors,
             },
             ..rule
@@ -163,7 +196,7 @@ mod tests {
     }
 
     fn judge(rules: &[Rule], findings: &BTreeMap<&str, u64>) -> Verdict {
-        decide(rules, findings, &[])
+        decide(rules, Direction::Request, findings, &[])
     }
 
     #[test]
@@ -178,16 +211,24 @@ mod tests {
             rule("secrets", 1, Action::AskApproval),
         ];
         let none = BTreeMap::new();
-        assert_eq!(decide(&rules, &none, &[]).action, Action::Allow);
-        let asked = decide(&rules, &none, &[item(&[], &[1])]);
+        assert_eq!(
+            decide(&rules, Direction::Request, &none, &[]).action,
+            Action::Allow
+        );
+        let asked = decide(&rules, Direction::Request, &none, &[item(&[], &[1])]);
         assert_eq!(
             (asked.action, &*asked.asking),
             (Action::AskApproval, &[1][..])
         );
-        let both = decide(&rules, &jwts(1), &[item(&["jwt"], &[1])]);
+        let both = decide(
+            &rules,
+            Direction::Request,
+            &jwts(1),
+            &[item(&["jwt"], &[1])],
+        );
         assert_eq!(both.asking, [1, 2]);
         assert_eq!(both.rule.as_deref(), Some("ask"));
-        let denied = decide(&rules, &jwts(1), &[item(&[], &[0, 1])]);
+        let denied = decide(&rules, Direction::Request, &jwts(1), &[item(&[], &[0, 1])]);
         assert_eq!((denied.action, denied.asking.len()), (Action::Deny, 0));
     }
 

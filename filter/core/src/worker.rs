@@ -9,12 +9,11 @@ use sha2::Sha256;
 
 use crate::{
     approval::{CALL_TIMEOUT, Grant, GrantError, Ledger, grant},
-    audit::Closed,
-    config::Config,
+    config::{Config, Direction},
     exchange::Callout,
     identity::{Fetch, Identity, IdentityError, KeySetError, KeyStore, TokenCache},
-    mask::{Catalog, MaskKeys, Masker},
-    provider,
+    mask::{Catalog, MaskKeys, Masker, Passes, detector_names},
+    policy, provider,
     repeats::{Repeats, Written},
     secret::Secret,
     time::UnixTime,
@@ -43,6 +42,7 @@ pub struct Worker {
     catalog: Rc<Catalog>,
     /// By person; bounded.
     maskers: HashMap<String, Masker>,
+    passes: PassesInForce,
     secrets: Secrets,
     keys: KeyStore,
     /// Keys of the approval desk.
@@ -164,6 +164,7 @@ impl Worker {
             ledger: Ledger::default(),
             catalog: Rc::new(Catalog::new()),
             maskers: HashMap::new(),
+            passes: PassesInForce::default(),
             tokens: TokenCache::default(),
             chain: Chain::new(epoch),
             repeats: Repeats::new(&secrets.repeats_key, epoch),
@@ -304,6 +305,17 @@ impl Worker {
         masker
     }
 
+    /// The values that pass now in a direction.
+    pub(crate) fn passes(&mut self, direction: Direction, now: UnixTime) -> Rc<Passes> {
+        if self.passes.until <= now {
+            self.passes = PassesInForce::of(&self.config, now);
+        }
+        Rc::clone(match direction {
+            Direction::Answer => &self.passes.answers,
+            Direction::Any | Direction::Request => &self.passes.requests,
+        })
+    }
+
     pub(crate) fn credential(&self) -> Option<&Secret<String>> {
         self.secrets.credential.as_ref()
     }
@@ -329,22 +341,48 @@ impl Worker {
         self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
     }
 
-    /// Seals a record with what is written in its request's content.
+    /// Seals a record with what is written in its request's content; gives its row but for the
+    /// sink's stamp.
     pub(crate) fn seal(
         &mut self,
         envelope: Envelope,
         content: &Content,
         written: Vec<Written>,
         now: UnixTime,
-    ) -> Closed {
-        let key = &self.secrets.mac_key;
-        let sealed = self.chain.seal(envelope.clone(), content, key);
+    ) -> Vec<u8> {
+        let sealed = self.chain.seal(envelope, content, &self.secrets.mac_key);
         for text in written {
             self.repeats.recorded(text, sealed.seq, now);
         }
-        Closed {
-            record: sealed.bytes,
-            envelope,
+        sealed.bytes
+    }
+}
+
+/// Values that pass, until the first of them does not any more.
+#[derive(Debug, Default)]
+struct PassesInForce {
+    requests: Rc<Passes>,
+    answers: Rc<Passes>,
+    until: UnixTime,
+}
+
+impl PassesInForce {
+    fn of(config: &Config, now: UnixTime) -> Self {
+        let detectors: Vec<String> = detector_names().map(str::to_owned).collect();
+        let in_force = || config.exemptions.iter().filter(|it| it.end > now);
+        let passes = |direction| {
+            Rc::new(Passes {
+                detectors: policy::passing(&config.rules, direction, &detectors),
+                exempt: in_force().map(|it| it.fingerprint.clone()).collect(),
+            })
+        };
+        Self {
+            requests: passes(Direction::Request),
+            answers: passes(Direction::Answer),
+            until: in_force()
+                .map(|it| it.end)
+                .min()
+                .unwrap_or(UnixTime(u64::MAX)),
         }
     }
 }

@@ -8,6 +8,7 @@
 )]
 
 mod approval;
+mod rules;
 
 use contract::{Envelope, MacKey};
 use filter_core::{
@@ -126,7 +127,7 @@ impl Bench {
         let pairs = [(":status", status), ("content-type", kind)];
         let headers = Headers::new(pairs.map(|(a, b)| (a.to_owned(), b.to_owned())).into());
         let source = ResponseSource::Upstream;
-        exchange.response_headers(&self.worker, &headers, source, false, NOW)
+        exchange.response_headers(&mut self.worker, &headers, source, false, NOW)
     }
 
     fn finish(&mut self, exchange: Exchange, status: u16) -> Envelope {

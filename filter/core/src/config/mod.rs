@@ -17,16 +17,23 @@ use wildmatch::WildMatch;
 use crate::{
     mask::detector_names,
     provider::{CallPattern, Watch},
+    time::UnixTime,
 };
 
 mod raw;
 
-pub use raw::{Mode, RawConfig, RoleEndpoint};
+pub use raw::{Direction, Mode, RawConfig, RoleEndpoint};
 
-use raw::{RawAction, RawApprovals, RawCovers, RawIssuer, RawRole, RawRule, RawToolCall};
+use raw::{
+    RawAction, RawApprovals, RawCovers, RawExemption, RawFindings, RawIssuer, RawRole, RawRule,
+    RawToolCall,
+};
 
 /// Largest configuration that is read.
 pub const MAX_CONFIG_BYTES: usize = 1 << 20;
+
+/// Most values that somebody may vouch for.
+const MAX_EXEMPTIONS: usize = 1000;
 
 /// Longest glob over names and arguments of tools.
 const MAX_GLOB_CHARS: usize = 256;
@@ -46,6 +53,8 @@ pub struct Config {
     pub roles: Vec<Role>,
     /// Rules without those that are off.
     pub rules: Rc<[Rule]>,
+    /// Values that somebody vouches for.
+    pub exemptions: Vec<Exemption>,
     /// How people are asked; there if a rule asks.
     pub approvals: Option<Approvals>,
     /// What the rules want to know of requests.
@@ -132,11 +141,22 @@ pub enum Condition {
     Findings {
         /// How many at least.
         at_least: u64,
+        /// Where they are.
+        direction: Direction,
         /// Detectors that count; empty means all.
         detectors: Vec<String>,
     },
     /// A tool is called; the pattern of [`Watch::calls`] has the rule's number.
     ToolCall,
+}
+
+/// A value that passes.
+#[derive(Clone, Debug)]
+pub struct Exemption {
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// When it does not pass any more.
+    pub end: UnixTime,
 }
 
 /// How people are asked.
@@ -303,6 +323,15 @@ impl TryFrom<RawConfig> for Config {
             check(!twice, &format!("{path}.name"), "this name stands twice");
             check_rule(rule, &path, &mut check);
         }
+        let mut seen = HashSet::new();
+        for (index, exemption) in raw.masking.exemptions.iter().enumerate() {
+            let path = format!("masking.exemptions[{index}]");
+            let twice = !seen.insert(&exemption.fingerprint);
+            check(!twice, &path, "this fingerprint stands twice");
+            check_exemption(exemption, &path, &mut check);
+        }
+        let many = raw.masking.exemptions.len() > MAX_EXEMPTIONS;
+        check(!many, "masking.exemptions", "more than 1000");
         let asks = |rule: &RawRule| matches!(rule.then, RawAction::AskApproval);
         if let Some(approvals) = &raw.approvals {
             check_approvals(approvals, &mut check);
@@ -369,6 +398,12 @@ impl TryFrom<RawConfig> for Config {
             credential_env: raw.credential.env,
             roles: raw.roles.into_iter().map(Role::from).collect(),
             rules: rules.into(),
+            exemptions: raw
+                .masking
+                .exemptions
+                .into_iter()
+                .map(Exemption::from)
+                .collect(),
             max_content_bytes: usize::try_from(raw.audit.max_content.0).unwrap_or(0),
             max_pending_bytes: usize::try_from(raw.audit.max_pending.0).unwrap_or(0),
             max_request_bytes: usize::try_from(raw.limits.max_request.0).unwrap_or(0),
@@ -405,6 +440,16 @@ impl Role {
     }
 }
 
+impl From<RawExemption> for Exemption {
+    fn from(raw: RawExemption) -> Self {
+        let end = raw.until.start + Duration::from_hours(24);
+        Self {
+            fingerprint: raw.fingerprint,
+            end: UnixTime::from_seconds(end.as_secs()),
+        }
+    }
+}
+
 impl From<RawRole> for Role {
     fn from(raw: RawRole) -> Self {
         Self {
@@ -428,7 +473,8 @@ impl Rule {
         let digest = approval::Digest(sha256(&raw));
         let condition = raw.when.findings.map(|findings| Condition::Findings {
             at_least: findings.at_least.0,
-            detectors: findings.detectors,
+            direction: findings.direction,
+            detectors: named(&findings.detectors),
         });
         (raw.mode != Mode::Off).then_some(Self {
             name: raw.name,
@@ -477,6 +523,71 @@ fn call_pattern(rule: usize, raw: &RawToolCall) -> CallPattern {
     }
 }
 
+/// The detectors that globs name.
+fn named(globs: &[String]) -> Vec<String> {
+    let named = |name: &&str| globs.iter().any(|glob| WildMatch::new(glob).matches(name));
+    detector_names().filter(named).map(str::to_owned).collect()
+}
+
+/// Checks what a rule says of findings.
+fn check_findings(
+    rule: &RawRule,
+    findings: &RawFindings,
+    path: &str,
+    check: &mut impl FnMut(bool, &str, &str),
+) {
+    let at_least = findings.at_least.0;
+    let place = format!("{path}.when.findings.at_least");
+    check((1..=256).contains(&at_least), &place, "not 1 to 256");
+    let allows = matches!(rule.then, RawAction::Allow);
+    let reason = "allow lets each value pass: not 1";
+    check(!allows || at_least == 1, &place, reason);
+    for (number, glob) in findings.detectors.iter().enumerate() {
+        let short = glob.len() <= MAX_GLOB_CHARS;
+        let known = short && !named(std::slice::from_ref(glob)).is_empty();
+        check(
+            known,
+            &format!("{path}.when.findings.detectors[{number}]"),
+            &format!("no such detector{}", nearest(glob, detector_names())),
+        );
+    }
+    let asks = matches!(rule.then, RawAction::AskApproval);
+    check(
+        !asks || findings.direction == Direction::Request,
+        &format!("{path}.when.findings.direction"),
+        "a finding in an answer can be allowed, masked or denied; nobody is asked",
+    );
+}
+
+/// Checks an exemption.
+fn check_exemption(raw: &RawExemption, path: &str, check: &mut impl FnMut(bool, &str, &str)) {
+    let good = raw
+        .fingerprint
+        .split_once(':')
+        .is_some_and(|(key, digest)| {
+            !key.is_empty()
+                && digest.len() == 20
+                && digest
+                    .bytes()
+                    .all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
+        });
+    let place = format!("{path}.fingerprint");
+    check(
+        good,
+        &place,
+        "not a fingerprint as records have it, key id:base32",
+    );
+    for (name, text) in [("owner", &raw.owner), ("reason", &raw.reason)] {
+        let length = text.trim().chars().count();
+        let place = format!("{path}.{name}");
+        check(
+            (1..=200).contains(&length),
+            &place,
+            "not 1 to 200 characters",
+        );
+    }
+}
+
 fn check_rule(rule: &RawRule, path: &str, check: &mut impl FnMut(bool, &str, &str)) {
     let one = rule.when.findings.is_some() != rule.when.tool_call.is_some();
     check(
@@ -485,19 +596,7 @@ fn check_rule(rule: &RawRule, path: &str, check: &mut impl FnMut(bool, &str, &st
         "not one of findings and tool_call",
     );
     if let Some(findings) = &rule.when.findings {
-        check(
-            (1..=256).contains(&findings.at_least.0),
-            &format!("{path}.when.findings.at_least"),
-            "not 1 to 256",
-        );
-        for (place, name) in findings.detectors.iter().enumerate() {
-            let known = detector_names().any(|known| known == name);
-            check(
-                known,
-                &format!("{path}.when.findings.detectors[{place}]"),
-                &format!("no such detector{}", nearest(name, detector_names())),
-            );
-        }
+        check_findings(rule, findings, path, check);
     }
     if let Some(call) = &rule.when.tool_call {
         let glob = |text: &str| (1..=MAX_GLOB_CHARS).contains(&text.chars().count());

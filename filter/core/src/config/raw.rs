@@ -4,7 +4,10 @@
 //! unit, because Envoy carries a structured configuration as a protobuf `Struct`, in which every
 //! number is a double.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -183,9 +186,26 @@ pub enum RoleEndpoint {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawMasking {
+    /// Values that pass because somebody vouches for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exemptions: Vec<RawExemption>,
     /// Whether originals go back where they stood; only `off` so far.
     #[serde(default)]
     pub restore: Restore,
+}
+
+/// A value that passes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawExemption {
+    /// The finding's fingerprint, as records have it: `key id:base32`.
+    pub fingerprint: String,
+    /// Who vouches for it. Not empty.
+    pub owner: String,
+    /// Why it may pass. Not empty.
+    pub reason: String,
+    /// Last day on which it passes, in UTC: `2027-01-31`.
+    pub until: Day,
 }
 
 /// Whether originals go back in place of placeholders.
@@ -253,15 +273,38 @@ pub enum RawCovers {
     Exchange,
 }
 
+/// Where a rule looks for findings.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// In answers.
+    Answer,
+    /// In both, each on its own.
+    Any,
+    /// In requests.
+    #[default]
+    Request,
+}
+
+impl Direction {
+    /// Whether a rule for this direction speaks of the other one, which is not `any`.
+    pub fn includes(self, other: Self) -> bool {
+        self == Self::Any || self == other
+    }
+}
+
 /// Findings that a rule looks for.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawFindings {
     /// How many at least, 1 to 256.
     pub at_least: Number,
-    /// Detectors that count; empty means all.
+    /// Detectors that count, by name, `*` stands for any characters; empty means all.
     #[serde(default)]
     pub detectors: Vec<String>,
+    /// Where they are: `request`, `answer` or `any`. Default `request`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub direction: Direction,
 }
 
 /// What a rule demands.
@@ -391,6 +434,10 @@ impl Default for RawLimits {
     }
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 fn default_port() -> Number {
     Number(443)
 }
@@ -500,6 +547,31 @@ impl<'de> Deserialize<'de> for DurationText {
 impl Serialize for DurationText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{}ms", self.0.as_millis()))
+    }
+}
+
+/// A day: `2027-01-31`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Day {
+    /// Its first second, since 1970 in UTC.
+    pub start: Duration,
+}
+
+impl<'de> Deserialize<'de> for Day {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let start = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok();
+        let start = start.and_then(|start| start.duration_since(SystemTime::UNIX_EPOCH).ok());
+        start
+            .map(|start| Self { start })
+            .ok_or_else(|| de::Error::custom("not a day, such as 2027-01-31"))
+    }
+}
+
+impl Serialize for Day {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let start = humantime::format_rfc3339(SystemTime::UNIX_EPOCH + self.start).to_string();
+        serializer.serialize_str(start.split('T').next().unwrap_or_default())
     }
 }
 

@@ -218,6 +218,33 @@ fn a_fault_is_named_with_its_path_and_reason() {
             "rules[0].when.findings.detectors[1]: no such detector, the nearest is gitlab-pat",
         ),
         (
+            "/rules/0",
+            json!({ "name": "a", "when": { "findings": { "at_least": 2 } }, "then": "allow" }),
+            "rules[0].when.findings.at_least: allow lets each value pass: not 1",
+        ),
+        (
+            "/rules/1/when/findings/direction",
+            json!("response"),
+            "rules[1].when.findings.direction: expected one of `answer`, `any`, `request`",
+        ),
+        (
+            "/masking",
+            json!({ "exemptions": [exemption("k1:abc", "2027-01-31")] }),
+            "masking.exemptions[0].fingerprint: not a fingerprint as records have it, key id:base32",
+        ),
+        (
+            "/masking",
+            json!({ "exemptions": [exemption(FINGERPRINT, "next year")] }),
+            "masking.exemptions[0].until: not a day, such as 2027-01-31",
+        ),
+        (
+            "/masking",
+            json!({ "exemptions": [
+                exemption(FINGERPRINT, "2027-01-31"), exemption(FINGERPRINT, "2027-02-28")
+            ] }),
+            "masking.exemptions[1]: this fingerprint stands twice",
+        ),
+        (
             "/audit",
             json!({ "strict": true }),
             "audit.strict: true is not available yet",
@@ -240,6 +267,62 @@ fn a_fault_is_named_with_its_path_and_reason() {
     ];
     for (pointer, value, fault) in cases {
         assert_eq!(faults(with(pointer, value)), [fault], "{pointer}");
+    }
+}
+
+const FINGERPRINT: &str = "k1:abcdefghij234567klmn";
+
+fn exemption(fingerprint: &str, until: &str) -> Value {
+    json!({ "fingerprint": fingerprint, "owner": "ana", "reason": "invented", "until": until })
+}
+
+#[test]
+fn an_exemption_needs_an_owner_and_ends_with_its_last_day() {
+    let mut nobody = exemption(FINGERPRINT, "2027-01-31");
+    nobody["owner"] = json!(" ");
+    let owner = "masking.exemptions[0].owner: not 1 to 200 characters";
+    assert_eq!(
+        faults(with("/masking", json!({ "exemptions": [nobody] }))),
+        [owner]
+    );
+    let good = json!({ "exemptions": [exemption(FINGERPRINT, "1970-01-02")] });
+    let config = Config::from_value(with("/masking", good)).unwrap();
+    let ends: Vec<u64> = config
+        .exemptions
+        .iter()
+        .map(|it| it.end.seconds())
+        .collect();
+    assert_eq!(ends, [2 * 86_400]);
+}
+
+#[test]
+fn detectors_may_be_named_by_globs_and_nobody_is_asked_about_answers() {
+    let config = |findings: Value, then: &str| {
+        let mut tree = asking();
+        tree["rules"][0]["when"]["findings"] = findings;
+        tree["rules"][0]["then"] = json!(then);
+        if then != "ask_approval" {
+            let rule = tree["rules"][0].as_object_mut().unwrap();
+            rule.retain(|key, _| key != "approvers" && key != "covers");
+        }
+        Config::from_value(tree)
+    };
+    let globs = json!({ "at_least": 1, "detectors": ["github-*", "jwt"] });
+    let rules = config(globs, "mask").unwrap().rules;
+    let Condition::Findings { detectors, .. } = &rules[0].condition else {
+        panic!("another condition");
+    };
+    assert!(detectors.len() > 5 && detectors.iter().any(|name| name == "github-oauth"));
+    assert!(
+        detectors
+            .iter()
+            .all(|name| name.starts_with("github-") || name == "jwt")
+    );
+    for direction in ["answer", "any"] {
+        let findings = json!({ "at_least": 1, "direction": direction });
+        assert!(config(findings.clone(), "deny").is_ok());
+        let fault = &config(findings, "ask_approval").err().unwrap()[0];
+        assert!(fault.path.ends_with("direction"), "{fault}");
     }
 }
 

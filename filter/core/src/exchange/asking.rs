@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     approval::{Asker, Asking, Next, Outcome, Question},
-    config::Action,
+    config::{Action, Direction},
     endpoint::Endpoint,
     policy,
     provider::{self, ContentItem, DueCalls, Placed, ResponseMask},
@@ -150,7 +150,9 @@ impl Exchange {
             }
         }
         if ended {
-            self.draft.response_facts(&mask.facts());
+            let facts = mask.facts();
+            self.judged(worker, &facts.by_detector);
+            self.draft.response_facts(&facts);
             self.phase = Phase::Swallowing { last: Vec::new() };
         } else {
             // A long call may take the upstream longer to write than clients are patient.
@@ -180,7 +182,7 @@ impl Exchange {
         let pushed = self.push(worker, &mut waiting.mask, chunk, &mut out);
         if let Err(error) = pushed {
             self.draft.approval(&waiting.asking.left(now));
-            self.break_stream(&mut waiting.mask, error, chunk.len(), &mut out);
+            self.break_stream(worker, &mut waiting.mask, error, chunk.len(), &mut out);
             return forward_body(out);
         }
         if end {
@@ -314,7 +316,7 @@ impl Exchange {
     /// What the rules say of the calls of an answer.
     fn calls(&mut self, worker: &mut Worker, due: &DueCalls, now: UnixTime) -> Calls {
         let none = std::collections::BTreeMap::new();
-        let verdict = policy::decide(&worker.config.rules, &none, &due.calls);
+        let verdict = policy::decide(&worker.config.rules, Direction::Answer, &none, &due.calls);
         let denied = |reason, text: String| {
             Calls::Drop(Verdict {
                 decision: Situation::Denied.decision(),
@@ -402,7 +404,7 @@ pub(super) fn questions(
             let cause = policy::cause(place, rule, items);
             let findings = findings
                 .iter()
-                .filter(|placed| policy::covers(rule, placed.finding.detector));
+                .filter(|placed| policy::covers(rule, Direction::Request, placed.finding.detector));
             Question::new(rule, cause, findings)
         })
         .collect()

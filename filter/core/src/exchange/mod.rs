@@ -285,8 +285,14 @@ impl Exchange {
         worker.release(self.reserved);
         let digest = worker.config.policy_digest.clone();
         let deployment = worker.config.deployment.clone();
+        let findings = self.draft.findings();
         let (envelope, content, written) = self.draft.close(deployment, digest, end, now);
-        Some(worker.seal(envelope, &content, written, now))
+        let record = worker.seal(envelope.clone(), &content, written, now);
+        Some(Closed {
+            record,
+            envelope,
+            findings,
+        })
     }
 
     fn reserve(&mut self, worker: &mut Worker, bytes: usize) -> bool {

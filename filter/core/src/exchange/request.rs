@@ -6,7 +6,7 @@ use contract::approval;
 
 use crate::{
     answers,
-    config::Action,
+    config::{Action, Direction},
     credential,
     endpoint::Endpoint,
     headers::Headers,
@@ -89,6 +89,7 @@ impl Exchange {
         let (Some(api), Some(masker)) = (self.api(), self.masker.clone()) else {
             return self.unavailable("state", "The gateway lost track of the request.");
         };
+        let masker = masker.passing(worker.passes(Direction::Request, now));
         let limits = worker.provider_limits();
         let watch = &worker.config.watch;
         let texts = (worker.repeats.of(&self.person), now);
@@ -123,7 +124,12 @@ impl Exchange {
             let text = "Your role may not use this model.";
             return self.reply(Situation::Denied, "model", text);
         }
-        let verdict = policy::decide(&worker.config.rules, &masked.by_detector, &masked.items);
+        let verdict = policy::decide(
+            &worker.config.rules,
+            Direction::Request,
+            &masked.by_detector,
+            &masked.items,
+        );
         self.draft.request_findings(&masked, &verdict);
         let most = limits.max_content;
         if most > 0 && self.reserve(worker, masked.recorded.len().min(most)) {
@@ -152,10 +158,7 @@ impl Exchange {
         let Some(mut edits) = self.upstream_edits(worker, edits) else {
             return self.unavailable("no_credential", NO_CREDENTIAL);
         };
-        edits.body = match verdict.action {
-            Action::Allow => masked.unmasked,
-            Action::Mask | Action::AskApproval | Action::Deny => masked.body,
-        };
+        edits.body = masked.body;
         if edits.body.is_some() {
             edits.remove.push("content-length".into());
         }

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use crate::{
-    config::Action,
+    config::{Action, Direction},
     endpoint::Endpoint,
     headers::Headers,
     policy,
-    provider::{self, DueCalls, PassedRule, ResponseMask, Unreadable},
+    provider::{self, AnswerRule, Detectors, DueCalls, ResponseMask, Unreadable},
     reply::{Situation, reply_for},
     spoken,
     time::UnixTime,
@@ -29,7 +29,7 @@ impl Exchange {
     /// Takes the response's headers; `end` says that no body follows.
     pub fn response_headers(
         &mut self,
-        worker: &Worker,
+        worker: &mut Worker,
         headers: &Headers,
         source: ResponseSource,
         end: bool,
@@ -94,11 +94,11 @@ impl Exchange {
             (Some(api), Some(masker)) if stream && events && status == 200 => {
                 let mask = ResponseMask::new(
                     api,
-                    masker,
+                    masker.passing(worker.passes(Direction::Answer, now)),
                     &worker.provider_limits(),
                     worker.config.watch_answers.clone(),
                 )
-                .with_passed_rule(passed_rule(worker));
+                .with_rule(answer_rule(worker));
                 let (mask, first) = (Box::new(mask), Vec::new());
                 self.said_at = now;
                 self.phase = Phase::Streaming { mask, first };
@@ -140,7 +140,7 @@ impl Exchange {
                 let mut out = first;
                 out.reserve(chunk.len() + 64);
                 if let Err(error) = self.push(worker, &mut mask, chunk, &mut out) {
-                    self.break_stream(&mut mask, error, chunk.len(), &mut out);
+                    self.break_stream(worker, &mut mask, error, chunk.len(), &mut out);
                     return forward_body(out);
                 }
                 if end {
@@ -186,24 +186,28 @@ impl Exchange {
     /// Ends a stream that cannot be read on.
     pub(super) fn break_stream(
         &mut self,
+        worker: &Worker,
         mask: &mut ResponseMask,
         error: Unreadable,
         bytes: usize,
         out: &mut Vec<u8>,
     ) {
-        let text = if error == Unreadable::Signed {
-            SIGNED_TEXT
-        } else {
-            "The rest of the answer could not be checked and was left out."
+        let facts = mask.facts();
+        let text = match error {
+            Unreadable::Signed => SIGNED_TEXT.to_owned(),
+            Unreadable::Refused => self.refused(worker, &facts.by_detector),
+            _ => "The rest of the answer could not be checked and was left out.".to_owned(),
         };
-        let text = spoken::added(text, &self.draft.decision_id());
+        let text = spoken::added(&text, &self.draft.decision_id());
         mask.end_readably(&text, out);
-        self.draft.response_facts(&mask.facts());
-        if error == Unreadable::Signed {
-            self.draft.decided("deny", "signed");
-        } else {
-            self.draft.unscanned("response", "unreadable", bytes);
-            self.draft.decided("unreadable", "response");
+        self.draft.response_facts(&facts);
+        match error {
+            Unreadable::Signed => self.draft.decided("deny", "signed"),
+            Unreadable::Refused => self.draft.decided("deny", "findings"),
+            _ => {
+                self.draft.unscanned("response", "unreadable", bytes);
+                self.draft.decided("unreadable", "response");
+            }
         }
         self.phase = Phase::Swallowing { last: Vec::new() };
     }
@@ -235,6 +239,7 @@ impl Exchange {
         let Some(masker) = self.masker.clone() else {
             return self.unavailable("state", "The gateway lost track of the request.");
         };
+        let masker = masker.passing(worker.passes(Direction::Answer, now));
         let limits = worker.provider_limits();
         let ok = self.draft.upstream_ok();
         let answer = match (self.endpoint, self.api()) {
@@ -257,9 +262,17 @@ impl Exchange {
             return self.reply(Situation::Unreadable, "response", text);
         };
         if let Some(mut facts) = facts {
-            if !facts.passed.is_empty() && passed_rule(worker)(&facts.passed) {
-                self.draft.response_facts(&facts);
-                return self.reply(Situation::Denied, "signed", SIGNED_TEXT);
+            match answer_rule(worker)(&facts.passed, &facts.by_detector) {
+                Some(Unreadable::Signed) => {
+                    self.draft.response_facts(&facts);
+                    return self.reply(Situation::Denied, "signed", SIGNED_TEXT);
+                }
+                Some(_) => {
+                    let text = self.refused(worker, &facts.by_detector);
+                    self.draft.response_facts(&facts);
+                    return self.reply(Situation::Denied, "findings", &text);
+                }
+                None => self.judged(worker, &facts.by_detector),
             }
             if !self.reserve(worker, facts.content.len()) {
                 facts.content.clear();
@@ -277,10 +290,37 @@ impl Exchange {
             ..Edits::default()
         })
     }
+
+    /// What the caller is told in place of an answer that a rule refuses.
+    fn refused(&mut self, worker: &Worker, found: &Detectors) -> String {
+        self.judged(worker, found);
+        let rules = &worker.config.rules;
+        let verdict = policy::decide(rules, Direction::Answer, found, &[]);
+        let rule = verdict.rule.unwrap_or_default();
+        format!("The answer holds a secret, and rule {rule} refuses that.")
+    }
+
+    /// Notes what the rules say of an answer's findings.
+    pub(super) fn judged(&mut self, worker: &Worker, found: &Detectors) {
+        let rules = &worker.config.rules;
+        let verdict = policy::decide(rules, Direction::Answer, found, &[]);
+        if verdict.action == Action::Deny || !self.draft.has_rule() {
+            self.draft.rule(&verdict);
+        }
+        self.draft.shadowed(&verdict);
+    }
 }
 
-/// Whether the rules refuse findings that cannot be masked; nobody can be asked about them.
-fn passed_rule(worker: &Worker) -> PassedRule {
+/// What the rules refuse: findings in texts that cannot be masked, about which nobody can be asked,
+/// and findings that they deny.
+fn answer_rule(worker: &Worker) -> AnswerRule {
     let rules = worker.config.rules.clone();
-    Rc::new(move |findings| policy::decide(&rules, findings, &[]).action > Action::Mask)
+    Rc::new(move |signed, found| {
+        let action = |direction, found| policy::decide(&rules, direction, found, &[]).action;
+        if action(Direction::Any, signed) > Action::Mask {
+            Some(Unreadable::Signed)
+        } else {
+            (action(Direction::Answer, found) == Action::Deny).then_some(Unreadable::Refused)
+        }
+    })
 }

@@ -11,6 +11,7 @@ use regex_automata::dfa::dense::DFA;
 use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
+use super::Confidence;
 use super::detector::{Detector, Grade, Rule, Start};
 use super::names::Name;
 use super::patterns::{detectors, name_ends, proofs};
@@ -43,6 +44,18 @@ pub(super) struct Entry {
     pub(super) kind: String,
     /// The fixed beginning of a token.
     pub(super) prefix: String,
+}
+
+impl Entry {
+    /// How sure it is that what was found is a secret; `strict` tells of weak evidence.
+    pub(super) fn confidence(&self, strict: bool, checksum: Option<bool>) -> Confidence {
+        match self.detector.rule {
+            _ if checksum == Some(true) => Confidence::Certain,
+            Rule::Token { .. } | Rule::Url | Rule::AwsPair => Confidence::High,
+            Rule::Named { .. } | Rule::Command | Rule::Fields if strict => Confidence::Low,
+            Rule::Named { .. } | Rule::Command | Rule::Fields => Confidence::Medium,
+        }
+    }
 }
 
 /// Several proofs in one automaton.

@@ -10,9 +10,12 @@
 mod bytes;
 mod canonical;
 mod catalog;
+mod checksum;
 mod detector;
 mod gap;
 mod names;
+mod originals;
+mod passes;
 mod patterns;
 mod placeholder;
 mod stream;
@@ -28,6 +31,8 @@ use std::fmt;
 use std::rc::Rc;
 
 pub use self::catalog::Catalog;
+pub(crate) use self::originals::Originals;
+pub use self::passes::{Passed, Passes};
 pub use self::placeholder::MaskKeys;
 pub use self::stream::TextMask;
 
@@ -49,12 +54,46 @@ pub struct Finding {
     pub length: u64,
     /// `key id:base32`, HMAC-SHA-256 of the value cut to 96 bits.
     pub fingerprint: String,
+    /// How sure it is that this is a secret.
+    pub confidence: Confidence,
+    /// Whether the value's checksum is right; `None` where its kind has none that is known.
+    pub checksum: Option<bool>,
+    /// Why the value stays as it is, if it does.
+    pub passed: Option<Passed>,
+    /// The value that stays.
+    original: Option<originals::Original>,
+}
+
+/// How sure it is that a finding is a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Confidence {
+    /// It follows a key name in prose or in code that may mean something else.
+    Low,
+    /// It follows a key name.
+    Medium,
+    /// Its own form shows it.
+    High,
+    /// Its checksum proves it.
+    Certain,
+}
+
+impl Confidence {
+    /// The name in records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Certain => "certain",
+        }
+    }
 }
 
 /// Masks for one person: the catalogue and the keys of placeholders and fingerprints.
 #[derive(Clone)]
 pub struct Masker {
     inner: Rc<Inner>,
+    passes: Rc<Passes>,
 }
 
 struct Inner {
@@ -68,10 +107,22 @@ impl Masker {
         let sealer = Sealer::new(keys, deployment, person);
         Self {
             inner: Rc::new(Inner { catalog, sealer }),
+            passes: Rc::default(),
         }
     }
 
-    /// Masks a whole text; `None` if it stays as it is.
+    /// The same, with values that stay as they are.
+    #[must_use]
+    pub fn passing(&self, passes: Rc<Passes>) -> Self {
+        Self {
+            inner: Rc::clone(&self.inner),
+            passes,
+        }
+    }
+
+    /// Masks a whole text; `None` if nothing is found in it.
+    ///
+    /// Values that may stay are masked as well: [`Originals`] puts them back where the text leaves.
     pub fn mask(&self, text: &str, findings: &mut Vec<Finding>) -> Option<String> {
         TextMask::whole(self, text, findings)
     }
@@ -82,6 +133,10 @@ impl Masker {
 
     fn sealer(&self) -> &Sealer {
         &self.inner.sealer
+    }
+
+    fn passes(&self) -> &Passes {
+        &self.passes
     }
 }
 

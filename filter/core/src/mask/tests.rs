@@ -320,6 +320,52 @@ fn big_hostile_texts_are_read_in_linear_time_and_bounded_memory() {
 }
 
 #[test]
+fn confidence_is_that_of_what_announced_the_value() {
+    let cases = [
+        (
+            concat!("ghp", "_jIUnA23PAKkQWF0oNemVaEORxEfzuZNoiXXk "),
+            Confidence::High,
+        ),
+        ("DB_PASSWORD = \"hunter2-Xq\"\n", Confidence::Medium),
+        ("the password is q7Zk2LmX9vTb4RnW8sYc\n", Confidence::Low),
+        ("postgres://app:q7Zk2LmX9v@db/x", Confidence::High),
+    ];
+    for (text, confidence) in cases {
+        let (_, findings) = mask(text);
+        let found: Vec<_> = findings
+            .iter()
+            .map(|it| (it.confidence, it.passed))
+            .collect();
+        assert_eq!(found, [(confidence, None)], "{text}");
+    }
+}
+
+#[test]
+fn a_value_that_is_too_long_to_be_kept_does_not_pass() {
+    let passes = Passes {
+        detectors: ["jwt".to_owned()].into(),
+        ..Passes::default()
+    };
+    let masker = masker().passing(Rc::new(passes));
+    let head = concat!("eyJhbGciOiJIUzI1NiJ9.", "eyJzdWIiOiIxIn0.");
+    for (length, passed) in [(64, Some(Passed::Rule)), (17 * 1024, None)] {
+        let text = format!("{head}{} ", "Ab3_".repeat(length / 4));
+        let mut findings = Vec::new();
+        let masked = masker.mask(&text, &mut findings).unwrap();
+        assert!(masked.starts_with("MASKED_JWT_"));
+        let mut originals = Originals::default();
+        for finding in &mut findings {
+            originals.take(finding);
+        }
+        let mut sent = masked.clone().into_bytes();
+        originals.put_back(&mut sent, 0);
+        assert_eq!(findings[0].passed, passed);
+        let expected = if passed.is_some() { &text } else { &masked };
+        assert_eq!(String::from_utf8(sent).as_ref(), Ok(expected));
+    }
+}
+
+#[test]
 fn nothing_secret_is_printed() {
     let masker = masker();
     let mut mask = TextMask::new();

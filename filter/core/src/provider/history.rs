@@ -81,15 +81,10 @@ impl History {
     }
 
     /// A message ends; gives the texts that were taken, each with whether it is ours. What is to go
-    /// whole is cut out of both edits.
-    pub(super) fn close(
-        &mut self,
-        span: Span,
-        assistant: bool,
-        edits: &mut [&mut Edits],
-    ) -> Vec<OwnText> {
+    /// whole is cut out.
+    pub(super) fn close(&mut self, span: Span, assistant: bool, edits: &mut Edits) -> Vec<OwnText> {
         let own = std::mem::take(&mut self.own);
-        let mut cut = |span| cut_out(span, edits);
+        let mut cut = |span| edits.replace(span, b"");
         let silent = |own: &OwnText| assistant && own.left == 0;
         let gone = !own.is_empty() && !self.says_more && own.iter().all(silent);
         self.messages.element(span, gone, &mut cut);
@@ -113,20 +108,14 @@ impl History {
     }
 
     /// An element of the list of messages that is none.
-    pub(super) fn other(&mut self, span: Span, edits: &mut [&mut Edits]) {
+    pub(super) fn other(&mut self, span: Span, edits: &mut Edits) {
         self.messages
-            .element(span, false, &mut |span| cut_out(span, edits));
+            .element(span, false, &mut |span| edits.replace(span, b""));
     }
 
     /// The list of messages has ended.
-    pub(super) fn end(&mut self, edits: &mut [&mut Edits]) {
-        self.messages.end(&mut |span| cut_out(span, edits));
-    }
-}
-
-fn cut_out(span: Span, edits: &mut [&mut Edits]) {
-    for edits in edits.iter_mut() {
-        edits.replace(span, b"");
+    pub(super) fn end(&mut self, edits: &mut Edits) {
+        self.messages.end(&mut |span| edits.replace(span, b""));
     }
 }
 

@@ -16,14 +16,13 @@ use wildmatch::WildMatch;
 use crate::headers;
 use crate::json::{Edits, Span, Text};
 
+use super::Detectors;
+
 /// Longest arguments that are put into canonical form and looked at; longer ones match any pattern.
 const MAX_CALL_BYTES: usize = 64 * 1024;
 
 /// Longest role and name of an item.
 const MAX_WORD_BYTES: usize = 128;
-
-/// Numbers of findings by detector.
-pub(super) type Detectors = BTreeMap<&'static str, u64>;
 
 /// What of a message policy wants to know besides its findings.
 #[derive(Clone, Debug, Default)]

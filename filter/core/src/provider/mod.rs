@@ -48,7 +48,7 @@ pub use messages::{message_stream_text, message_text};
 pub use request::{MaskedRequest, mask_request};
 pub use response::{MaskedResponse, mask_plain, mask_response};
 pub use responses::{response_stream_text, response_text};
-pub use stream::{DueCalls, PassedRule, ResponseMask};
+pub use stream::{AnswerRule, Detectors, DueCalls, ResponseMask};
 
 use item::Part;
 use scan::is_name;
@@ -268,6 +268,9 @@ pub enum Unreadable {
     /// A rule refuses what was found in a text that may not be changed.
     #[error("a finding in signed text")]
     Signed,
+    /// A rule refuses what was found.
+    #[error("a finding that a rule refuses")]
+    Refused,
     /// A stream carries more texts side by side than are kept apart.
     #[error("too many texts in one stream")]
     TooManyChannels,
@@ -336,8 +339,12 @@ pub struct ResponseFacts {
     pub findings: Vec<Placed>,
     /// All findings.
     pub findings_count: u64,
+    /// All findings by detector, but for values that somebody vouches for.
+    pub by_detector: BTreeMap<&'static str, u64>,
     /// Findings in signed texts, which stay as they are, by detector.
     pub passed: BTreeMap<&'static str, u64>,
+    /// Whether a text was changed.
+    pub has_masked: bool,
     /// The masked texts: a JSON list of `{"channel", "text"}`, cut at [`Limits::max_content`].
     pub content: String,
     /// Whether text is missing from `content`.

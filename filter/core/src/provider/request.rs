@@ -15,10 +15,8 @@ use super::{Api, Limits, Place, Placed, Unreadable, Unscanned, UnscannedReason};
 
 /// A request whose secrets are masked, and what policy wants to know about it.
 pub struct MaskedRequest {
-    /// The body to send, masked; `None` if it stays as it came.
+    /// The body to send, masked but for values that stay; `None` if it stays as it came.
     pub body: Option<Vec<u8>>,
-    /// The body as it came but for what the gateway itself had said in it; `None` if that is nothing.
-    pub unmasked: Option<Vec<u8>>,
     /// The masked body as it is recorded: with references in place of texts that stand in earlier
     /// records. Empty if nothing shall be recorded.
     pub recorded: Vec<u8>,
@@ -32,8 +30,10 @@ pub struct MaskedRequest {
     pub findings: Vec<Placed>,
     /// All findings.
     pub findings_count: u64,
-    /// All findings by detector.
+    /// All findings by detector, but for values that somebody vouches for.
     pub by_detector: BTreeMap<&'static str, u64>,
+    /// Whether a text was changed.
+    pub has_masked: bool,
     /// What was not looked at.
     pub unscanned: Vec<Unscanned>,
     /// Bytes of text that was looked at.
@@ -68,7 +68,6 @@ pub fn mask_request(
         body,
         scan: Scan::new(limits),
         edits: Edits::default(),
-        unmasked: Edits::default(),
         record: Record::new(texts, now),
         items: Items::new(watch),
         history: History::default(),
@@ -82,20 +81,24 @@ pub fn mask_request(
     let Reader {
         scan,
         mut edits,
-        mut unmasked,
         mut history,
         record,
         ..
     } = reader;
-    history.end(&mut [&mut edits, &mut unmasked]);
+    history.end(&mut edits);
     let (recorded, texts) = match limits.max_content {
         0 => (Vec::new(), Vec::new()),
         _ => record.finish(body, &edits),
     };
     let kept = reader.items.finish();
+    let sent = (!edits.is_empty()).then(|| {
+        let mut sent = edits.apply(body);
+        scan.originals.put_back(&mut sent, 0);
+        sent
+    });
     Ok(MaskedRequest {
-        body: (!edits.is_empty()).then(|| edits.apply(body)),
-        unmasked: (!unmasked.is_empty()).then(|| unmasked.apply(body)),
+        body: sent.filter(|sent| sent != body),
+        has_masked: scan.has_masked(),
         recorded,
         texts,
         model: reader.model,
@@ -117,10 +120,7 @@ struct Reader<'w, 's> {
     masker: &'w Masker,
     body: &'s [u8],
     scan: Scan,
-    /// What changes in the masked body.
     edits: Edits,
-    /// What changes in any body.
-    unmasked: Edits,
     record: Record<'w>,
     items: Items<'w, 's>,
     history: History,
@@ -202,8 +202,7 @@ impl<'s> Reader<'_, 's> {
             (_, Value::Null | Value::Bool(_) | Value::Number(_)) => {}
         }
         if path.depth() == 2 && self.api.request_part(&steps) == Part::Message {
-            let edits = &mut [&mut self.edits, &mut self.unmasked];
-            self.history.other(span, edits);
+            self.history.other(span, &mut self.edits);
         }
         Ok(())
     }
@@ -357,13 +356,9 @@ impl<'s> Reader<'_, 's> {
 
     fn close_message(&mut self, span: Span) {
         let assistant = self.items.is_assistant();
-        let edits = &mut [&mut self.edits, &mut self.unmasked];
-        for own in self.history.close(span, assistant, edits) {
+        for own in self.history.close(span, assistant, &mut self.edits) {
             let text = if assistant { own.left() } else { &own.text };
             let masked = self.scan.mask(self.masker, text, || own.channel.clone());
-            if assistant {
-                self.unmasked.replace_text(own.span, text);
-            }
             if assistant || masked.is_some() {
                 let sent = masked.as_deref().unwrap_or(text);
                 self.edits.replace_text(own.span, sent);

@@ -53,8 +53,13 @@ pub fn mask_plain(
     let masked = scan.mask(masker, text, || "body".to_owned());
     content.add_whole(|| "body".to_owned(), masked.as_deref().unwrap_or(text));
     let facts = scan.facts(&content, ResponseFacts::default());
+    let sent = masked.map(|masked| {
+        let mut sent = masked.into_bytes();
+        scan.originals.put_back(&mut sent, 0);
+        sent
+    });
     Ok(MaskedResponse {
-        body: masked.map(String::into_bytes),
+        body: sent,
         facts,
         calls: DueCalls::default(),
     })
@@ -149,8 +154,13 @@ fn mask_json(
     })?;
     let calls = items.finish();
     let facts = scan.facts(&content, learnt);
+    let sent = (!edits.is_empty()).then(|| {
+        let mut sent = edits.apply(body);
+        scan.originals.put_back(&mut sent, 0);
+        sent
+    });
     Ok(MaskedResponse {
-        body: (!edits.is_empty()).then(|| edits.apply(body)),
+        body: sent,
         facts,
         calls: DueCalls {
             calls: calls.items,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use data_encoding::BASE64;
 
 use crate::json::{Edits, Path, Span, Step, Text};
-use crate::mask::{Finding, Masker};
+use crate::mask::{Finding, Masker, Originals, Passed};
 
 use super::content::Content;
 use super::{Limits, MAX_NAME_BYTES, Place, Placed, ResponseFacts, Unscanned, UnscannedReason};
@@ -26,8 +26,12 @@ pub(super) struct Scan {
     pub(super) findings: Vec<Placed>,
     /// All findings.
     pub(super) findings_count: u64,
-    /// All findings by detector, a closed list.
+    /// All findings by detector, a closed list, but for values that somebody vouches for.
     pub(super) by_detector: BTreeMap<&'static str, u64>,
+    /// Findings whose values stay where the text leaves.
+    pub(super) stayed: u64,
+    /// Those values.
+    pub(super) originals: Originals,
     /// Findings in texts that stay as they are, by detector.
     pub(super) passed: BTreeMap<&'static str, u64>,
     pub(super) unscanned: Vec<Unscanned>,
@@ -205,13 +209,15 @@ impl Scan {
             unscanned: self.unscanned.clone(),
             scanned_bytes: self.scanned,
             passed: self.passed.clone(),
+            by_detector: self.by_detector.clone(),
+            has_masked: self.has_masked(),
             ..learnt
         }
     }
 
     /// Whether a text was changed.
     pub(super) fn has_masked(&self) -> bool {
-        self.findings_count > self.passed.values().sum()
+        self.findings_count > self.passed.values().sum::<u64>() + self.stayed
     }
 
     /// Files the fresh findings under their channel.
@@ -251,10 +257,14 @@ impl Scan {
         }
         let channel = channel();
         self.latest.clear();
-        for finding in self.fresh.drain(..) {
+        for mut finding in self.fresh.drain(..) {
             self.findings_count += 1;
-            *self.latest.entry(finding.detector).or_default() += 1;
-            *self.by_detector.entry(finding.detector).or_default() += 1;
+            self.originals.take(&mut finding);
+            self.stayed += u64::from(finding.passed.is_some() && !passed);
+            if finding.passed != Some(Passed::Exempt) {
+                *self.latest.entry(finding.detector).or_default() += 1;
+                *self.by_detector.entry(finding.detector).or_default() += 1;
+            }
             if self.findings.len() < self.max_findings {
                 self.findings.push(Placed {
                     finding,

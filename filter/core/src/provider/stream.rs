@@ -74,7 +74,7 @@ impl ResponseMask {
                     content: Content::new(limits),
                     max_channels: limits.max_channels,
                     facts: ResponseFacts::default(),
-                    passed_rule: None,
+                    rule: None,
                     hold: Hold::new(watch, limits.max_held),
                 },
                 choices: Choices::default(),
@@ -85,11 +85,10 @@ impl ResponseMask {
         }
     }
 
-    /// Ends the answer as [`Unreadable::Signed`] when the rule says so of the findings in texts that
-    /// may not be changed.
+    /// Ends the answer when the rule says so of what was found.
     #[must_use]
-    pub fn with_passed_rule(mut self, rule: PassedRule) -> Self {
-        self.stream.shared.passed_rule = Some(rule);
+    pub fn with_rule(mut self, rule: AnswerRule) -> Self {
+        self.stream.shared.rule = Some(rule);
         self
     }
 
@@ -109,6 +108,7 @@ impl ResponseMask {
         let pushed = self.decoder.push(chunk, &mut |part| {
             let before = out.len();
             let done = stream.part(part, out);
+            stream.shared.scan.originals.put_back(out, before);
             stream.shared.hold.settle(before, out)?;
             done
         });
@@ -128,6 +128,7 @@ impl ResponseMask {
                 .finish(&mut |part| stream.last_part(part, out))
                 .unwrap_or_default();
             stream.flush(out);
+            stream.shared.scan.originals.put_back(out, before);
             if stream.shared.hold.settle(before, out).is_err() {
                 out.truncate(before);
             }
@@ -204,8 +205,11 @@ struct Stream {
     said_done: bool,
 }
 
-/// Whether findings in signed texts, counted by detector, end an answer.
-pub type PassedRule = Rc<dyn Fn(&BTreeMap<&'static str, u64>) -> bool>;
+/// Findings, counted by detector.
+pub type Detectors = BTreeMap<&'static str, u64>;
+
+/// Whether findings end an answer, and as what: those in texts that may not be changed, and all.
+pub type AnswerRule = Rc<dyn Fn(&Detectors, &Detectors) -> Option<Unreadable>>;
 
 /// What every event of an answer needs.
 struct Shared {
@@ -215,7 +219,7 @@ struct Shared {
     content: Content,
     max_channels: usize,
     facts: ResponseFacts,
-    passed_rule: Option<PassedRule>,
+    rule: Option<AnswerRule>,
     hold: Hold,
 }
 
@@ -313,15 +317,12 @@ impl Shared {
         }
     }
 
-    /// Whether the findings in signed texts let the answer go on.
-    fn check_signed(&self) -> Result<(), Unreadable> {
-        let Some(rule) = &self.passed_rule else {
+    /// Whether what was found lets the answer go on.
+    fn check(&self) -> Result<(), Unreadable> {
+        let Some(rule) = self.rule.as_ref().filter(|_| self.scan.findings_count > 0) else {
             return Ok(());
         };
-        if !self.scan.passed.is_empty() && rule(&self.scan.passed) {
-            return Err(Unreadable::Signed);
-        }
-        Ok(())
+        rule(&self.scan.passed, &self.scan.by_detector).map_or(Ok(()), Err)
     }
 
     /// Appends a block with other data, or with its own; its other lines are masked.

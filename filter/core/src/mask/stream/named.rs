@@ -142,7 +142,7 @@ impl TextMask {
         if let Some(end) = end {
             let value = run.text.get(self.at..end).unwrap_or_default();
             if value_holds(armed.grade, value, true, strict) {
-                self.begin(run, armed.detector, Tail::Exact, end);
+                self.begin(run, armed.detector, Tail::Exact, end, strict);
                 return Verdict::Moved;
             }
         }
@@ -172,7 +172,8 @@ impl TextMask {
                     _ => value_holds(armed.grade, value, false, strict),
                 };
             if is_secret {
-                self.begin(run, armed.detector, Tail::Exact, self.at + value.len());
+                let end = self.at + value.len();
+                self.begin(run, armed.detector, Tail::Exact, end, strict);
                 return Verdict::Moved;
             }
         }
@@ -193,7 +194,7 @@ impl TextMask {
             End::At(end) => {
                 let value = run.text.get(self.at..end).unwrap_or_default();
                 if url_password_holds(value) {
-                    self.begin(run, armed.detector, Tail::Exact, end);
+                    self.begin(run, armed.detector, Tail::Exact, end, false);
                     return Verdict::Moved;
                 }
             }

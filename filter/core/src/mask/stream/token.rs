@@ -109,7 +109,7 @@ impl TextMask {
             }
             let proof = run.text.get(self.at..end).unwrap_or_default();
             if proof_holds(check, proof, entry.prefix.len()) {
-                self.begin(run, owner, tail, end);
+                self.begin(run, owner, tail, end, false);
                 return Verdict::Moved;
             }
         }
@@ -145,7 +145,7 @@ impl TextMask {
         let Some(&owner) = best else {
             return Verdict::Pass;
         };
-        self.begin(run, owner, Tail::Exact, run.text.len());
+        self.begin(run, owner, Tail::Exact, run.text.len(), false);
         Verdict::Moved
     }
 }

@@ -6,8 +6,11 @@ use crate::mask::Finding;
 use crate::mask::bytes::is_base64;
 use crate::mask::canonical::{base64_of, first_line, percent_decoded};
 use crate::mask::catalog::{Catalog, pem};
+use crate::mask::checksum;
 use crate::mask::detector::{Rule, Tail};
+use crate::mask::originals::Original;
 use crate::mask::placeholder::Seal;
+use crate::secret::Secret;
 
 /// Longest attempt at a line of a PEM block.
 const LINE_CAP: usize = 300;
@@ -22,11 +25,55 @@ pub(super) struct Value {
     seal: Seal,
     /// In a line of base64 of a PEM block.
     in_line: bool,
+    /// What announced it is weak evidence.
+    strict: bool,
+    /// The value so far, if it is asked for.
+    kept: Option<Kept>,
+}
+
+/// A value, unless it is longer than may be kept.
+#[derive(Default)]
+struct Kept {
+    text: String,
+    is_cut: bool,
+}
+
+/// Most bytes of a value that are kept: more than the longest key.
+const KEPT_CAP: usize = 16 * 1024;
+
+impl Kept {
+    fn add(&mut self, part: &str) {
+        self.is_cut |= self.text.len() + part.len() > KEPT_CAP;
+        if !self.is_cut {
+            self.text.push_str(part);
+        }
+    }
+}
+
+impl Value {
+    /// Takes a part whose canonical form is itself.
+    fn take(&mut self, part: &str) {
+        self.seal.update(part.as_bytes());
+        self.keep(part);
+    }
+
+    fn keep(&mut self, part: &str) {
+        if let Some(kept) = &mut self.kept {
+            kept.add(part);
+        }
+    }
 }
 
 impl TextMask {
-    /// Begins to mask a value that is certain up to `end`.
-    pub(super) fn begin(&mut self, run: &mut Run<'_>, detector: usize, tail: Tail, end: usize) {
+    /// Begins to mask a value that is certain up to `end`; `strict` tells of weak evidence.
+    pub(super) fn begin(
+        &mut self,
+        run: &mut Run<'_>,
+        detector: usize,
+        tail: Tail,
+        end: usize,
+        strict: bool,
+    ) {
         let Some(entry) = run.masker.catalog().entry(detector) else {
             return;
         };
@@ -41,12 +88,20 @@ impl TextMask {
         run.out
             .push_str(run.text.get(self.sent..self.at).unwrap_or_default());
         let in_line = tail == Tail::Pem && !first_line(proof).is_empty();
+        let is_wanted = run.masker.passes().any() || checksum::is_known(entry.detector.name);
+        let kept = is_wanted.then(|| {
+            let mut kept = Kept::default();
+            kept.add(proof);
+            kept
+        });
         self.value = Some(Box::new(Value {
             detector,
             tail,
             offset: self.offset(),
             seal,
             in_line,
+            strict,
+            kept,
         }));
         self.at = end;
         self.sent = end;
@@ -64,7 +119,7 @@ impl TextMask {
         }
         let rest = bytes.get(self.at..).unwrap_or_default();
         let length = rest.iter().take_while(|byte| tail.holds(**byte)).count();
-        value.seal.update(rest.get(..length).unwrap_or_default());
+        value.take(run.text.get(self.at..self.at + length).unwrap_or_default());
         self.at += length;
         self.sent = self.at;
         let after = (rest.get(length), rest.get(length + 1));
@@ -73,7 +128,7 @@ impl TextMask {
             (None, _) if !run.is_final => return Verdict::Hold,
             (Some(b'.'), None) if tail == Tail::Dotted && !run.is_final => return Verdict::Hold,
             (Some(b'.'), Some(next)) if tail == Tail::Dotted && tail.holds(*next) => {
-                value.seal.update(b".");
+                value.take(".");
                 self.at += 1;
                 self.sent = self.at;
                 return Verdict::Moved;
@@ -93,7 +148,7 @@ impl TextMask {
         if value.in_line {
             let rest = bytes.get(self.at..).unwrap_or_default();
             let length = rest.iter().take_while(|byte| is_base64(**byte)).count();
-            value.seal.update(rest.get(..length).unwrap_or_default());
+            value.take(run.text.get(self.at..self.at + length).unwrap_or_default());
             self.at += length;
             self.sent = self.at;
             value.in_line = length == rest.len();
@@ -120,6 +175,7 @@ impl TextMask {
         };
         let part = run.text.get(self.at..end).unwrap_or_default();
         value.seal.update_value(part.as_bytes());
+        value.keep(part);
         if pattern == pem::BODY || pattern == pem::LAST {
             let line = part.split_once("-----").map_or(part, |(line, _)| line);
             value.seal.update_canonical(base64_of(line).as_bytes());
@@ -141,18 +197,32 @@ impl TextMask {
             detector,
             offset,
             seal,
+            strict,
+            kept,
             ..
         } = *value;
         if let Some(entry) = run.masker.catalog().entry(detector) {
             let (placeholder, fingerprint) = run.masker.sealer().end(seal, &entry.kind);
             run.out.push_str(&placeholder);
-            let length = self.offset() - offset;
-            let detector = entry.detector.name;
+            let whole = kept.filter(|kept| !kept.is_cut).map(|kept| kept.text);
+            let name = entry.detector.name;
+            let checksum = whole
+                .as_ref()
+                .and_then(|value| checksum::holds(name, value));
+            let passes = run.masker.passes().of(name, &fingerprint);
+            let original = whole.filter(|_| passes.is_some()).map(|value| Original {
+                placeholder,
+                value: Secret::new(value),
+            });
             run.findings.push(Finding {
-                detector,
+                detector: name,
                 offset,
-                length,
+                length: self.offset() - offset,
                 fingerprint,
+                confidence: entry.confidence(strict, checksum),
+                checksum,
+                passed: passes.filter(|_| original.is_some()),
+                original,
             });
         }
         self.forget_context(run.masker.catalog(), Some(detector));

@@ -181,7 +181,7 @@ fn the_calls_of_a_whole_answer_are_items_like_those_of_a_history() {
 const OURS: &str = "[Copilot Gate] Waits. (decision gd_0123456789abcdefghijklmnop)";
 
 /// What goes upstream of these messages, masked and as it came.
-fn sent(given: &str) -> (String, String) {
+fn sent(given: &str) -> String {
     let body = format!("{{\"model\":\"m\", \"messages\": {given} }}");
     let request = read(&body, &watch(&[]));
     let part = |body: Option<Vec<u8>>, given: &str| {
@@ -194,7 +194,7 @@ fn sent(given: &str) -> (String, String) {
             .unwrap();
         text.strip_suffix(" }").unwrap().to_owned()
     };
-    (part(request.body, given), part(request.unmasked, given))
+    part(request.body, given)
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn our_own_messages_leave_the_history_with_their_commas() {
         (format!("[{ours}, 7]"), "[7]".to_owned()),
     ];
     for (given, left) in cases {
-        assert_eq!(sent(&given), (left.clone(), left), "{given}");
+        assert_eq!(sent(&given), left, "{given}");
     }
 }
 
@@ -243,7 +243,7 @@ fn what_we_added_to_an_answer_is_cut_off() {
         ),
     ];
     for (given, left) in cases {
-        assert_eq!(sent(&given), (left.to_owned(), left.to_owned()), "{given}");
+        assert_eq!(sent(&given), left, "{given}");
     }
 }
 
@@ -258,7 +258,7 @@ fn what_is_not_ours_stays_in_the_history() {
         r#"[{"role":"assistant","content":""}]"#.to_owned(),
     ];
     for given in cases {
-        assert_eq!(sent(&given), (given.clone(), given.clone()), "{given}");
+        assert_eq!(sent(&given), given, "{given}");
     }
 }
 
@@ -268,17 +268,11 @@ fn secrets_beside_our_words_are_masked_and_asked_for() {
     let given = format!(
         r#"[{{"role":"assistant","content":"{SECRET}\n\n{OURS}"}},{{"role":"user","content":"{SECRET} {OURS}"}}]"#
     );
-    let (body, unmasked) = sent(&given);
+    let body = sent(&given);
     assert_eq!(
         body,
         format!(
             r#"[{{"role":"assistant","content":"{secret}"}},{{"role":"user","content":"{secret} {OURS}"}}]"#
-        )
-    );
-    assert_eq!(
-        unmasked,
-        format!(
-            r#"[{{"role":"assistant","content":"{SECRET}"}},{{"role":"user","content":"{SECRET} {OURS}"}}]"#
         )
     );
     let body = format!("{{\"model\":\"m\",\"messages\":{given}}}");

@@ -101,6 +101,7 @@ impl Choices {
             self.end(shared, Some((choice, &mut seen.pieces)), out);
             shared.hold.end(Some(choice));
         }
+        shared.check()?;
         let mut changed = false;
         let mut empty = !seen.pieces.is_empty();
         for channel in &mut self.channels {

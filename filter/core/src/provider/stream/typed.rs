@@ -180,7 +180,7 @@ impl Typed {
                 .hold
                 .arguments((seen.item.unwrap_or(0), None), &input);
         }
-        shared.check_signed()?;
+        shared.check()?;
         shared.hold.begin();
         match ends {
             Ends::All | Ends::Answer => shared.hold.end(None),

@@ -581,8 +581,11 @@ fn a_rule_may_end_the_answer_at_a_finding_in_signed_thinking() {
         ("text", vec!["Hello".to_owned()]),
     ];
     let stream = stream(&messages(&texts), true, "\n");
-    let mut mask =
-        response(Api::Messages).with_passed_rule(Rc::new(|found| found.contains_key("github-pat")));
+    let mut mask = response(Api::Messages).with_rule(Rc::new(|signed, _| {
+        signed
+            .contains_key("github-pat")
+            .then_some(Unreadable::Signed)
+    }));
     let mut out = Vec::new();
     assert_eq!(mask.push(&stream, &mut out), Err(Unreadable::Signed));
     mask.end_readably("Refused.", &mut out);
