@@ -30,6 +30,8 @@ pub struct Catalog {
     url: usize,
     command: usize,
     fields: usize,
+    jwk: usize,
+    kubernetes: usize,
     aws_pair: usize,
     aws_id: usize,
 }
@@ -93,7 +95,12 @@ impl Catalog {
             match detector.rule {
                 Rule::Token { proof, .. } => prefix = fixed_prefix(proof),
                 Rule::Named { names, grade } => named.push((names, grade, at)),
-                Rule::AwsPair | Rule::Command | Rule::Fields | Rule::Url => {}
+                Rule::AwsPair
+                | Rule::Command
+                | Rule::Fields
+                | Rule::Jwk
+                | Rule::Kubernetes
+                | Rule::Url => {}
             }
             let kind = detector.name.to_ascii_uppercase().replace('-', "_");
             entries.push(Entry {
@@ -112,6 +119,8 @@ impl Catalog {
             url: find(|detector| matches!(detector.rule, Rule::Url)),
             command: find(|detector| matches!(detector.rule, Rule::Command)),
             fields: find(|detector| matches!(detector.rule, Rule::Fields)),
+            jwk: find(|detector| matches!(detector.rule, Rule::Jwk)),
+            kubernetes: find(|detector| matches!(detector.rule, Rule::Kubernetes)),
             aws_pair: find(|detector| matches!(detector.rule, Rule::AwsPair)),
             aws_id: find(|detector| detector.name == "aws-access-key-id"),
             turns: Turns::new(&words.pattern, &openings.pattern),
@@ -153,6 +162,14 @@ impl Catalog {
 
     pub(super) fn fields(&self) -> usize {
         self.fields
+    }
+
+    pub(super) fn jwk(&self) -> usize {
+        self.jwk
+    }
+
+    pub(super) fn kubernetes(&self) -> usize {
+        self.kubernetes
     }
 
     pub(super) fn aws_pair(&self) -> usize {

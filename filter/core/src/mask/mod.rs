@@ -10,6 +10,7 @@
 mod bytes;
 mod canonical;
 mod catalog;
+mod describe;
 mod detector;
 mod gap;
 mod names;
@@ -28,6 +29,7 @@ use std::fmt;
 use std::rc::Rc;
 
 pub use self::catalog::Catalog;
+pub use self::describe::{Class, Description, descriptions};
 pub use self::placeholder::MaskKeys;
 pub use self::stream::TextMask;
 

@@ -2,14 +2,15 @@
 
 /// Words of which every key name contains one, by their first letter: only names with one of them
 /// are read.
-pub(super) const ANCHORS: [(u8, &[&str]); 9] = [
+pub(super) const ANCHORS: [(u8, &[&str]); 10] = [
     (b'a', &["auth"]),
     (b'b', &["bearer", "basic"]),
-    (b'c', &["cred"]),
+    (b'c', &["connect.s", "cred"]),
     (b'd', &["default"]),
-    (b'k', &["key"]),
+    (b'i', &["identified"]),
+    (b'k', &["key", "kty"]),
     (b'p', &["pass", "pw", "psk"]),
-    (b's', &["secret", "salt", "sessid", "sessionid"]),
+    (b's', &["secret", "secure", "salt", "sess"]),
     (b't', &["token"]),
     (b'v', &["value"]),
 ];
@@ -115,6 +116,14 @@ const DENIED: [&str; 51] = [
     "forgot",
 ];
 
+/// Names that no word denies.
+const PRIMARY: [&str; 4] = [
+    "cosmosprimarykey",
+    "cosmosdbprimarykey",
+    "storageprimarykey",
+    "primaryaccesskey",
+];
+
 /// Words that may stand behind the telling one: `DB_PASSWORD_PROD`, `api_key_2`.
 const SUFFIXES: [&str; 15] = [
     "prod",
@@ -182,7 +191,8 @@ impl Name {
                 .get(start..end)
                 .is_some_and(|word| DENIED.contains(&word))
         });
-        (!is_denied).then_some(name)
+        let is_known = PRIMARY.iter().any(|end| name.text.ends_with(end));
+        (!is_denied || is_known).then_some(name)
     }
 
     /// Whether the name ends with this one; short ones must start a word.

@@ -86,7 +86,10 @@ impl Turn {
         let token = is_ours || words.may_match(&pair);
         let anchor = may_be_anchored(&pair);
         // `-p`, `-u`, `--user`, a port before a colon
-        let unnamed = matches!(pair, [b'-', b'p' | b'u'] | [b'0'..=b'9', b':']);
+        let unnamed = matches!(
+            pair,
+            [b'-', b'a' | b'p' | b'P' | b'u' | b'w'] | [b'0'..=b'9', b':']
+        );
         let reasons = [
             (token, turn::TOKEN),
             (anchor, turn::ANCHOR),
