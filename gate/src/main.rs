@@ -4,6 +4,7 @@
 //! or configuration, 3 could not decide.
 
 mod check;
+mod detectors;
 mod lines;
 mod masks;
 mod scan;
@@ -29,6 +30,8 @@ struct Arguments {
 enum Command {
     /// Checks a configuration as the filter would, before Envoy sees it
     Check(check::Arguments),
+    /// Lists what is masked, and what it is told by
+    Detectors(detectors::Arguments),
     /// Finds secrets in files, directories and standard input
     Scan(scan::Arguments),
     /// Masks texts that arrive in pieces, as the filter does with a streamed answer
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
+        Command::Detectors(arguments) => detectors::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
         Command::Stream(arguments) => stream::run(&arguments),
     }

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use e2e::{sink::repository, world::World};
 
 /// Pages for people, from the repository's root.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/operator.md",
@@ -17,6 +17,7 @@ const PAGES: [&str; 12] = [
     "docs/threat-model.md",
     "docs/performance.md",
     "docs/scan.md",
+    "docs/detectors.md",
     "docs/sink.md",
 ];
 

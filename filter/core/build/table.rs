@@ -108,7 +108,11 @@ fn others() -> Vec<Beginning> {
         let [before, first, second] = [before, first, second].map(|fits| Bytes::of(|b| fits(&b)));
         Beginning([before, first, second, Bytes::ALL, Bytes::ALL])
     };
-    let option = pair(|_| true, |b| *b == b'-', |b| matches!(b, b'p' | b'u'));
+    let option = pair(
+        |_| true,
+        |b| *b == b'-',
+        |b| matches!(b, b'a' | b'p' | b'P' | b'u' | b'w'),
+    );
     let port = pair(u8::is_ascii_digit, u8::is_ascii_digit, |b| *b == b':');
     let scheme = pair(|b| *b == b':', |b| *b == b'/', |b| *b == b'/');
     let escape = pair(

@@ -33,6 +33,8 @@ pub struct Catalog {
     url: usize,
     command: usize,
     fields: usize,
+    jwk: usize,
+    kubernetes: usize,
     aws_pair: usize,
     aws_id: usize,
 }
@@ -52,8 +54,10 @@ impl Entry {
         match self.detector.rule {
             _ if checksum == Some(true) => Confidence::Certain,
             Rule::Token { .. } | Rule::Url | Rule::AwsPair => Confidence::High,
-            Rule::Named { .. } | Rule::Command | Rule::Fields if strict => Confidence::Low,
-            Rule::Named { .. } | Rule::Command | Rule::Fields => Confidence::Medium,
+            _ if strict => Confidence::Low,
+            Rule::Command | Rule::Fields | Rule::Jwk | Rule::Kubernetes | Rule::Named { .. } => {
+                Confidence::Medium
+            }
         }
     }
 }
@@ -120,6 +124,8 @@ impl Catalog {
             url: find(|detector| matches!(detector.rule, Rule::Url)),
             command: find(|detector| matches!(detector.rule, Rule::Command)),
             fields: find(|detector| matches!(detector.rule, Rule::Fields)),
+            jwk: find(|detector| matches!(detector.rule, Rule::Jwk)),
+            kubernetes: find(|detector| matches!(detector.rule, Rule::Kubernetes)),
             aws_pair: find(|detector| matches!(detector.rule, Rule::AwsPair)),
             aws_id: find(|detector| detector.name == "aws-access-key-id"),
             turns: Turns::new(automaton!("turns")),
@@ -162,6 +168,14 @@ impl Catalog {
 
     pub(super) fn fields(&self) -> usize {
         self.fields
+    }
+
+    pub(super) fn jwk(&self) -> usize {
+        self.jwk
+    }
+
+    pub(super) fn kubernetes(&self) -> usize {
+        self.kubernetes
     }
 
     pub(super) fn aws_pair(&self) -> usize {

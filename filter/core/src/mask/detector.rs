@@ -43,6 +43,10 @@ pub(super) enum Rule {
     Command,
     /// The last field of `host:port:database:user:password`.
     Fields,
+    /// A value of a Kubernetes `Secret`.
+    Kubernetes,
+    /// A private member of a JSON Web Key.
+    Jwk,
     /// The secret key that follows a masked AWS access key id.
     AwsPair,
 }
@@ -118,4 +122,6 @@ pub(super) enum Grade {
     Password,
     /// Generated: long and without words.
     Generated,
+    /// Base64, or what a person would choose.
+    Opaque,
 }

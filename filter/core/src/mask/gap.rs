@@ -15,6 +15,22 @@ pub(super) enum Gap {
     AfterComma,
     /// Behind `name(`.
     AfterParenthesis,
+    /// Behind `"name"] ||`: only a quoted value counts.
+    Fallback,
+    /// Behind the first sign of `<-` or `->`.
+    Arrow,
+    /// In the brackets of `name[32]`.
+    Index,
+    /// In `{ get; set; }`.
+    Accessors,
+    /// In `</key><string>`, behind so many `>`.
+    Element { ends: u8 },
+    /// Behind the `>` of an element that is told by its attribute or the element before.
+    AfterElement,
+    /// In `<![CDATA[`, behind so many brackets.
+    Cdata { brackets: u8 },
+    /// Behind `={`.
+    Brace,
     /// In a word that is no value; what it is shows at its end.
     Filler { after_operator: bool },
     /// In a type between `:` and `=`.
@@ -33,6 +49,8 @@ pub(super) enum Gap {
     AwsPair,
     /// In fields with colons between, so many colons before the value.
     Fields { colons: u8 },
+    /// Behind the name of a member of an object that is known to hold secrets.
+    Member,
     /// Between `-u` and the colon of `user:password`.
     Account,
 }
@@ -66,11 +84,23 @@ impl Gap {
                 b'\\' if !closed => Next::Stay(Self::Escape {
                     after_operator: false,
                 }),
+                b'?' | b'|' if closed && spaced => Next::Stay(Self::Fallback),
                 b']' | b'?' | b'|' if closed || byte != b']' => Next::Stay(self),
+                b'*' if !closed && !spaced => Next::Stay(self),
+                b'}' if !spaced => Next::Stay(Self::AfterKey {
+                    closed: true,
+                    spaced,
+                }),
+                b'{' if spaced && !closed => Next::Stay(Self::Accessors),
+                b'[' if !closed && !spaced => Next::Stay(Self::Index),
+                b'<' if spaced && !closed => Next::Stay(Self::Arrow),
+                b'<' if !closed => Next::Stay(Self::Element { ends: 0 }),
+                b'-' if spaced && closed => Next::Stay(Self::Arrow),
                 b':' | b'=' => Next::Stay(Self::AfterOperator { operator: byte }),
                 b',' if closed => Next::Stay(Self::AfterComma),
-                b'(' if !closed => Next::Stay(Self::AfterParenthesis),
+                b'(' | b'{' if !closed => Next::Stay(Self::AfterParenthesis),
                 b'>' if tag => Next::Stay(Self::AfterOperator { operator: byte }),
+                b'>' if closed && !spaced => Next::Stay(Self::AfterElement),
                 _ if spaced && !closed && byte.is_ascii_graphic() => Next::Bare { strict: true },
                 _ => Next::Dead,
             },
@@ -89,7 +119,11 @@ impl Gap {
                 b'=' if operator == b':' || operator == b' ' => {
                     Next::Stay(Self::AfterOperator { operator: byte })
                 }
-                b'>' if operator == b'=' => Next::Stay(Self::AfterOperator { operator: byte }),
+                b'>' if operator == b'=' => Next::Stay(Self::AfterOperator { operator: b' ' }),
+                // `${NAME:-value}`
+                b'-' if operator == b':' => Next::Stay(Self::AfterOperator { operator: b' ' }),
+                b'<' if operator == b'>' => Next::Stay(Self::Cdata { brackets: 0 }),
+                b'{' if matches!(operator, b'=' | b'>') => Next::Stay(Self::Brace),
                 b'"' | b'\'' | b'`' => Next::Stay(open(byte, false, false)),
                 b'\\' => Next::Stay(Self::Escape {
                     after_operator: true,
@@ -105,6 +139,53 @@ impl Gap {
             Self::AfterComma | Self::AfterParenthesis => match byte {
                 b' ' | b'\t' | b'\n' => Next::Stay(self),
                 b'"' | b'\'' | b'`' => Next::Stay(open(byte, false, true)),
+                _ => Next::Dead,
+            },
+            Self::Fallback => match byte {
+                b' ' | b'\t' | b'|' | b'?' => Next::Stay(self),
+                b':' | b'=' => Next::Stay(Self::AfterOperator { operator: byte }),
+                b'"' | b'\'' | b'`' => Next::Stay(open(byte, false, true)),
+                _ => Next::Dead,
+            },
+            Self::Arrow => match byte {
+                b'-' | b'>' => Next::Stay(Self::AfterOperator { operator: b' ' }),
+                _ => Next::Dead,
+            },
+            Self::Index => match byte {
+                b']' => Next::Stay(Self::AfterKey {
+                    closed: true,
+                    spaced: false,
+                }),
+                _ if byte.is_ascii_alphanumeric() || byte == b'_' => Next::Stay(self),
+                _ => Next::Dead,
+            },
+            Self::Accessors => match byte {
+                b'=' => Next::Stay(Self::AfterOperator { operator: b' ' }),
+                b' ' | b';' | b'}' => Next::Stay(self),
+                _ if byte.is_ascii_lowercase() => Next::Stay(self),
+                _ => Next::Dead,
+            },
+            Self::Element { ends } => match byte {
+                b'>' if ends == 1 => Next::Stay(Self::AfterElement),
+                b'>' => Next::Stay(Self::Element { ends: ends + 1 }),
+                b' ' | b'\t' | b'\r' | b'\n' | b'<' | b'/' => Next::Stay(self),
+                _ if byte.is_ascii_alphanumeric() => Next::Stay(self),
+                _ => Next::Dead,
+            },
+            Self::AfterElement => match byte {
+                b'<' => Next::Stay(Self::Cdata { brackets: 0 }),
+                _ if byte.is_ascii_graphic() => Next::Bare { strict: true },
+                _ => Next::Dead,
+            },
+            Self::Cdata { brackets } => match byte {
+                b'[' if brackets == 1 => Next::Stay(Self::AfterOperator { operator: b' ' }),
+                b'[' => Next::Stay(Self::Cdata { brackets: 1 }),
+                b'!' => Next::Stay(self),
+                _ if byte.is_ascii_uppercase() && brackets == 1 => Next::Stay(self),
+                _ => Next::Dead,
+            },
+            Self::Brace => match byte {
+                _ if byte.is_ascii_graphic() => Next::Bare { strict: true },
                 _ => Next::Dead,
             },
             Self::Filler { .. } => Next::Stay(self),
@@ -134,9 +215,14 @@ impl Gap {
                 _ if byte.is_ascii_alphanumeric() => Next::Stay(self),
                 _ => Next::Dead,
             },
+            Self::Member => match byte {
+                b' ' | b'"' | b'\'' | b'\\' => Next::Stay(self),
+                b':' => Next::Stay(Self::AfterOperator { operator: b' ' }),
+                _ => Next::Dead,
+            },
             Self::Account => match byte {
                 b':' => Next::Stay(Self::AfterOperator { operator: byte }),
-                b' ' | b'"' | b'\'' | b'_' | b'-' | b'.' | b'@' | b'+' => Next::Stay(self),
+                b' ' | b'=' | b'"' | b'\'' | b'_' | b'-' | b'.' | b'@' | b'+' => Next::Stay(self),
                 _ if byte.is_ascii_alphanumeric() => Next::Stay(self),
                 _ => Next::Dead,
             },

@@ -11,6 +11,7 @@ mod bytes;
 mod canonical;
 mod catalog;
 mod checksum;
+mod describe;
 mod detector;
 mod gap;
 mod names;
@@ -31,6 +32,7 @@ use std::fmt;
 use std::rc::Rc;
 
 pub use self::catalog::Catalog;
+pub use self::describe::{Class, Description, descriptions};
 pub(crate) use self::originals::Originals;
 pub use self::passes::{Passed, Passes};
 pub use self::placeholder::MaskKeys;

@@ -2,14 +2,15 @@
 
 /// Words of which every key name contains one, by their first letter: only names with one of them
 /// are read.
-pub(super) const ANCHORS: [(u8, &[&str]); 9] = [
+pub(super) const ANCHORS: [(u8, &[&str]); 10] = [
     (b'a', &["auth"]),
     (b'b', &["bearer", "basic"]),
-    (b'c', &["cred"]),
+    (b'c', &["connect.s", "cred"]),
     (b'd', &["default"]),
-    (b'k', &["key"]),
+    (b'i', &["identified"]),
+    (b'k', &["key", "kty"]),
     (b'p', &["pass", "pw", "psk"]),
-    (b's', &["secret", "salt", "sessid", "sessionid"]),
+    (b's', &["secret", "secure", "salt", "sess"]),
     (b't', &["token"]),
     (b'v', &["value"]),
 ];
@@ -104,6 +105,14 @@ const DENIED: [&str; 51] = [
     "forgot",
 ];
 
+/// Names that no word denies.
+const PRIMARY: [&str; 4] = [
+    "cosmosprimarykey",
+    "cosmosdbprimarykey",
+    "storageprimarykey",
+    "primaryaccesskey",
+];
+
 /// Words that may stand behind the telling one: `DB_PASSWORD_PROD`, `api_key_2`.
 const SUFFIXES: [&str; 15] = [
     "prod",
@@ -179,6 +188,10 @@ impl Name {
 
     /// Whether a word denies that this is a secret's name.
     pub(super) fn is_denied(&self) -> bool {
+        let text = self.text();
+        if PRIMARY.iter().any(|name| text.ends_with(name.as_bytes())) {
+            return false;
+        }
         let mut rest = self.text();
         let mut starts = self.starts;
         while let Some(start) = starts.checked_ilog2() {

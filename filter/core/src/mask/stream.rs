@@ -14,6 +14,7 @@
 //! `token` and `named` find where a value begins, `value` takes it to its end.
 
 mod named;
+mod object;
 mod token;
 mod value;
 
@@ -26,7 +27,11 @@ use super::names::{LONGEST, starts_with_anchor};
 use super::turns::turn;
 use super::{Finding, Masker};
 
+pub(super) use self::token::TOKEN_CAP;
+pub(super) use self::value::LINE_CAP;
+
 use self::named::Armed;
+use self::object::Object;
 use self::value::Value;
 
 /// Bytes of decided text that stay for looking back: more than the longest key name.
@@ -53,6 +58,8 @@ pub struct TextMask {
     armed: Option<Armed>,
     /// The last key name and where it ended, for `name: X, value: Y`.
     pending: Option<(usize, Grade, u64)>,
+    /// An object that the text is in, whose members are secrets.
+    object: Option<Object>,
     /// A value that is being masked.
     value: Option<Box<Value>>,
 }
@@ -194,6 +201,12 @@ impl TextMask {
                 return verdict;
             }
         }
+        if byte == b'-' && self.name.is_none() {
+            let verdict = self.glued_option(run);
+            if verdict != Verdict::Pass {
+                return verdict;
+            }
+        }
         if self.armed.is_some() {
             let verdict = self.read_gap(run, byte);
             if verdict != Verdict::Pass {
@@ -211,7 +224,7 @@ impl TextMask {
                 self.arm_url(catalog);
             }
             self.at += 1;
-            if self.armed.is_none() {
+            if self.armed.is_none() && self.object.is_none() {
                 self.skip(catalog, bytes);
             }
             return;
@@ -260,9 +273,9 @@ impl TextMask {
             return true;
         }
         if reasons & turn::OTHER != 0 {
-            // `-p`, `-u`, `--user`, a port before a colon; `://`; a token may follow an escape
+            // an option of a command, a port before a colon; `://`; a token may follow an escape
             let ahead = match rest {
-                [b'-', b'p' | b'u', ..] | [b'0'..=b'9', b':', ..] => Some(0),
+                [b'-', b'a' | b'p' | b'P' | b'u' | b'w', ..] | [b'0'..=b'9', b':', ..] => Some(0),
                 [b'/', b'/', ..] => Some(1),
                 [b'\\', b'n' | b'r' | b't', _, ..] => Some(2),
                 [b'%', first, second, _, ..]

@@ -5,7 +5,7 @@
 use super::detector::{Check, Detector, Grade, Rule, Start, Tail};
 
 /// Detectors of structures: what has no vendor.
-pub(super) static STRUCTURES: [Detector; 19] = [
+pub(super) static STRUCTURES: [Detector; 22] = [
     Detector {
         name: "private-key",
         rule: Rule::Token {
@@ -57,7 +57,7 @@ pub(super) static STRUCTURES: [Detector; 19] = [
     Detector {
         name: "jwt",
         rule: Rule::Token {
-            proof: r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{4}",
+            proof: r"eyJ[A-Za-z0-9_-]{10,}\.(?:eyJ[A-Za-z0-9_-]{4}|\.?[A-Za-z0-9_-]{16})",
             start: Start::Word,
             tail: Tail::Dotted,
             check: Check::Jwt,
@@ -118,6 +118,44 @@ pub(super) static STRUCTURES: [Detector; 19] = [
         ],
     },
     Detector {
+        name: "jwk-private-member",
+        rule: Rule::Jwk,
+        examples: &[
+            concat!(
+                "{\"kty\":\"EC\",\"crv\":\"P-256\",\"d\":\"",
+                "«XuoYhDILjNF0b7kYFZltfWHmlfmIBRe08TU0fCeWHgB»\"}"
+            ),
+            concat!(
+                "{\"kty\": \"oct\", \"k\": \"",
+                "«WIh6d08U6GnDTVx6cEcw9h94QdDQfsf045UJdDVUbaf»\"}"
+            ),
+        ],
+        counter_examples: &["{\"d\":\"5hyD2iqVfkb7oFx8SLEq0gMsrClKebif2FQWk6xCERV\"}"],
+    },
+    Detector {
+        name: "kubernetes-secret",
+        rule: Rule::Kubernetes,
+        examples: &[
+            concat!(
+                "kind: Secret\nmetadata:\n  name: app\ndata:\n  settings: ",
+                "«djR4OU1sV0dJOV9sblgy»\n"
+            ),
+            concat!(
+                "{\"kind\":\"Secret\",\"data\":{\"license\":\"",
+                "«djR4OU1sV0dJOV9sblgy»\"}}"
+            ),
+            concat!(
+                "kind: Secret\nstringData:\n  license: \"",
+                "«v4x9MlWGI9_lnX2»\"\n"
+            ),
+        ],
+        counter_examples: &[
+            "kind: ConfigMap\ndata:\n  settings: djR4OU1sV0dJOV9sblgy",
+            "kind: Secret\ndata:\n  username: YWRtaW4tNDI=",
+            "kind: Secret\n---\ndata:\n  settings: djR4OU1sV0dJOV9sblgy",
+        ],
+    },
+    Detector {
         name: "aws-secret-access-key",
         rule: Rule::Named {
             names: &[
@@ -160,7 +198,7 @@ pub(super) static STRUCTURES: [Detector; 19] = [
         },
         examples: &[concat!(
             "DefaultEndpointsProtocol=https;AccountName=acme;AccountKey=",
-            "«q7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQrq7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQrq7Zk2LmX9vTb+AStRnW8sQ==»;EndpointSuffix=core.windows.net"
+            "«q7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQrq7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQrq7Zk2LmX9vTb+BStRnW8sQ==»;EndpointSuffix=core.windows.net"
         )],
         counter_examples: &["AccountKey=<key>;"],
     },
@@ -180,11 +218,64 @@ pub(super) static STRUCTURES: [Detector; 19] = [
         ],
     },
     Detector {
+        name: "vendor-key",
+        rule: Rule::Named {
+            names: &[
+                "openaikey",
+                "anthropickey",
+                "claudekey",
+                "geminikey",
+                "mistralkey",
+                "coherekey",
+                "groqkey",
+                "deepseekkey",
+                "huggingfacekey",
+                "stripekey",
+                "twiliokey",
+                "sendgridkey",
+                "mailgunkey",
+                "mailchimpkey",
+                "datadogkey",
+                "ddkey",
+                "newrelickey",
+                "cloudflarekey",
+                "herokukey",
+                "algoliakey",
+                "lobkey",
+                "notionkey",
+                "airtablekey",
+                "pineconekey",
+                "postmarkkey",
+                "fastlykey",
+                "opsgeniekey",
+                "pagerdutykey",
+                "cosmoskey",
+                "cosmosdbkey",
+                "cosmosprimarykey",
+                "cosmosdbprimarykey",
+                "storageprimarykey",
+                "primaryaccesskey",
+                "speechkey",
+                "cognitivekey",
+                "elevenlabskey",
+                "linodekey",
+                "twilioauth",
+            ],
+            grade: Grade::Generated,
+        },
+        examples: &[
+            concat!("LOB_KEY=", "«mZAp121u4W8U9DUWGFy1xUIRtePiwWd4»\n"),
+            concat!("twilio_auth: \"", "«31c28a8403d17174570e8e9dcca2fc03»\""),
+        ],
+        counter_examples: &["OPENAI_KEY=$OPENAI_KEY2", "stripeKey = keys.stripe2"],
+    },
+    Detector {
         name: "api-key",
         rule: Rule::Named {
             names: &[
                 "apikey",
                 "appkey",
+                "applicationkey",
                 "accesskey",
                 "authkey",
                 "servicekey",
@@ -338,6 +429,7 @@ pub(super) static STRUCTURES: [Detector; 19] = [
             names: &[
                 "token",
                 "tokenvalue",
+                "session",
                 "phpsessid",
                 "jsessionid",
                 "sessionid",
@@ -378,6 +470,12 @@ pub(super) static STRUCTURES: [Detector; 19] = [
                 "passcode",
                 "pw",
                 "passwordvalue",
+                "identified",
+                "converttosecure",
+                "requirepass",
+                "masterauth",
+                "storepass",
+                "keypass",
             ],
             grade: Grade::Password,
         },

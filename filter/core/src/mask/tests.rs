@@ -5,6 +5,8 @@ use proptest::sample::{Index, select};
 
 use super::*;
 
+mod forms;
+
 #[test]
 fn every_example_is_found_and_no_counter_example() {
     let mut wrong = Vec::new();

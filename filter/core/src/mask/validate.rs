@@ -55,6 +55,7 @@ pub(super) fn value_holds(grade: Grade, value: &str, quoted: bool, strict: bool)
         Grade::Header => quoted_less_words(value) && is_generated(value, 24),
         Grade::Basic => is_basic(value),
         Grade::Generated => is_generated(value, if strict { 20 } else { 16 }),
+        Grade::Opaque => is_opaque(value) || is_password(value, quoted, strict),
         Grade::Password => is_password(value, quoted, strict),
     }
 }
@@ -84,12 +85,22 @@ pub(super) fn aws_secret_holds(value: &str) -> bool {
         && value.bytes().any(|b| b.is_ascii_lowercase())
 }
 
+/// Base64 as Kubernetes writes it.
+fn is_opaque(value: &str) -> bool {
+    value.len() >= 8
+        && (switches(value) >= 2 || value.ends_with('='))
+        && BASE64.decode(value.as_bytes()).is_ok()
+}
+
 fn is_password(value: &str, quoted: bool, strict: bool) -> bool {
     let least = if strict { 8 } else { 6 };
     if value.len() < least || value.bytes().any(|b| b.is_ascii_whitespace()) {
         return false;
     }
     if is_path(value) || is_pattern(value) || names_itself(value) || is_dotted_name(value) {
+        return false;
+    }
+    if !quoted && is_code(value) || value.starts_with([')', ',']) {
         return false;
     }
     let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
@@ -109,7 +120,9 @@ fn is_password(value: &str, quoted: bool, strict: bool) -> bool {
         return false;
     }
     if digits == 0 && special == 0 {
-        return value.len() >= 12 && !is_wordy(value) && (quoted && !strict || mixture >= 4);
+        let least = if quoted { 9 } else { 12 };
+        let is_chosen = value.len() >= 12 && quoted && !strict;
+        return !is_wordy(value) && (is_chosen || value.len() >= least && mixture >= 4);
     }
     if quoted && !strict {
         return true;
@@ -438,6 +451,38 @@ fn is_pattern(value: &str) -> bool {
         || value.starts_with('^') && value.ends_with('$')
 }
 
+/// `65536u32`, `0x1F_u8`, `ALGO_WPA2_PSK`, `size=1`: of these no password is made.
+fn is_code(value: &str) -> bool {
+    let number = value.trim_start_matches('-');
+    let digits = number.strip_prefix("0x").unwrap_or(number);
+    let is_number = [
+        "u8", "u16", "u32", "u64", "usize", "i8", "i16", "i32", "i64", "isize", "f32", "f64", "L",
+        "UL", "",
+    ]
+    .iter()
+    .filter_map(|suffix| digits.strip_suffix(suffix))
+    .any(|digits| {
+        let hex = number.len() > digits.len() && number.starts_with("0x");
+        digits.bytes().all(|b| match b {
+            b'a'..=b'f' | b'A'..=b'F' => hex,
+            b'0'..=b'9' | b'_' | b'.' => true,
+            _ => false,
+        })
+    });
+    let mut parts = value.split('_');
+    let is_constant = value.contains('_')
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+        && parts.all(|part| part.bytes().filter(u8::is_ascii_digit).count() * 2 <= part.len());
+    let is_argument = value.split_once('=').is_some_and(|(name, argument)| {
+        argument.len() < 8
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            && name.len() > 1
+    });
+    is_number || is_constant || is_argument
+}
+
 /// `user.password.v2`, `api.token`: segments of plain words with dots between.
 fn is_dotted_name(value: &str) -> bool {
     value.contains('.')
@@ -456,6 +501,9 @@ fn is_dotted_name(value: &str) -> bool {
 
 /// Says what it is instead of being it: `password1`, `db_password`, `my-secret-key-2`.
 fn names_itself(value: &str) -> bool {
+    if value.contains("PrivateKey") || value.contains("PublicKey") {
+        return true;
+    }
     let mut rest = value.to_ascii_lowercase();
     let before = rest.len();
     for word in [

@@ -3,7 +3,9 @@
 use super::bytes::is_bare;
 
 /// Longest value behind a key name, in bytes.
-const VALUE_CAP: usize = 400;
+pub(super) const VALUE_CAP: usize = 400;
+/// Longest escape before a quote that is read, with the quote.
+const ESCAPES: usize = 8;
 
 /// Where a value ends.
 pub(super) enum End {
@@ -27,11 +29,13 @@ pub(super) fn quoted_end(bytes: &[u8], is_final: bool, at: usize, quote: u8, esc
             (None, _) => return End::More,
             (Some(b'\n' | b'\r'), _) => return End::Never,
             (Some(b'\\'), None) if !is_final => return End::More,
-            (Some(b'\\'), next) if escaped => {
-                return if next == Some(&quote) {
-                    End::At(end)
-                } else {
-                    End::Never
+            (Some(b'\\'), _) if escaped => {
+                // the quote may be escaped more than once
+                let rest = bytes.get(end..).unwrap_or_default().iter().take(ESCAPES);
+                return match rest.clone().find(|byte| **byte != b'\\') {
+                    Some(byte) if *byte == quote => End::At(end),
+                    None if rest.len() < ESCAPES && !is_final => End::More,
+                    _ => End::Never,
                 };
             }
             (Some(b'\\'), Some(_)) => end += 2,
@@ -68,7 +72,7 @@ pub(super) fn url_password_end(bytes: &[u8], is_final: bool, at: usize) -> End {
         !byte.is_ascii_graphic()
             || matches!(
                 byte,
-                b'@' | b'/' | b'?' | b'#' | b'"' | b'\'' | b'`' | b'\\' | b'<' | b'>'
+                b'@' | b'/' | b'?' | b'"' | b'\'' | b'`' | b'\\' | b'<' | b'>'
             )
     };
     let end = rest.iter().take(VALUE_CAP + 1).position(|byte| ends(*byte));

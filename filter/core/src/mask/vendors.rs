@@ -52,7 +52,7 @@ const fn infix(
     }
 }
 
-pub(super) static VENDORS: [Detector; 157] = [
+pub(super) static VENDORS: [Detector; 182] = [
     token(
         "github-pat",
         r"ghp_[A-Za-z0-9]{29}",
@@ -103,8 +103,8 @@ pub(super) static VENDORS: [Detector; 157] = [
     ),
     token(
         "github-fine-grained-pat",
-        r"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{40}",
-        Tail::Alnum,
+        r"github_pat_[A-Za-z0-9_]{36}",
+        Tail::Word,
         Check::Plain,
         &[concat!(
             "git",
@@ -1026,7 +1026,7 @@ pub(super) static VENDORS: [Detector; 157] = [
         )],
         &["https://ptb.disco"],
     ),
-    infix(
+    token(
         "telegram-bot",
         r"[0-9]{8,10}:AA[A-Za-z0-9_-]{27}",
         Tail::Word,
@@ -1057,7 +1057,7 @@ pub(super) static VENDORS: [Detector; 157] = [
         &[concat!("key", "-2cc64b54eb485b568040af995767104a")],
         &["key-2cc64b54e"],
     ),
-    infix(
+    token(
         "mailchimp",
         r"[0-9a-f]{32}-us[0-9]{1,2}",
         Tail::Exact,
@@ -1321,7 +1321,7 @@ pub(super) static VENDORS: [Detector; 157] = [
         &[concat!("NRI", "Q-XeQyj0zH0nNhrbS8Rkkr2X7wM2_HWikb")],
         &["NRIQ-XeQyj0z"],
     ),
-    infix(
+    token(
         "newrelic-license",
         r"[0-9a-f]{36}NRAL",
         Tail::Exact,
@@ -1385,7 +1385,7 @@ pub(super) static VENDORS: [Detector; 157] = [
         )],
         &["phx_xFqb2jLEo"],
     ),
-    infix(
+    token(
         "launchdarkly",
         r"(?:api|sdk)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
         Tail::Exact,
@@ -1479,7 +1479,7 @@ pub(super) static VENDORS: [Detector; 157] = [
         &[concat!("pat", "-eu7-68743d02-4031-2cc5-d24a-d8dc386da13f")],
         &["pat-eu7-68743"],
     ),
-    infix(
+    token(
         "salesforce-access",
         r"00D[A-Za-z0-9]{12,15}![A-Za-z0-9_.]{40}",
         Tail::Dotted,
@@ -1614,5 +1614,244 @@ pub(super) static VENDORS: [Detector; 157] = [
             "ps://w79vd502mmk5maw4ap-j2xhrxrvkzrq-gsadkekt.webhook.office.com/webhookb2/d1b6fa93-a488-26f1-cb88-bc49768b7ff8@eda77c5b-ae70-8840-863d-a80d2edd4869/IncomingWebhook/f23eafe3f02208555621f60e2ceff7d7/ddecfad2-1ee5-4d56-f58c-1f2bfa060f46"
         )],
         &["https://w79vd502mmk5maw4ap-j2xhrxrvkzrq-gsadkekt.webhook.off"],
+    ),
+    token(
+        "octopus-api-key",
+        r"API-[A-Z0-9]{26}",
+        Tail::Exact,
+        Check::Random,
+        &[concat!("API", "-VUYCAZVX3JF8CSW8DZCQW4B0FO")],
+        &["API-94CAB2B2337W"],
+    ),
+    token(
+        "segment",
+        r"sgp_[A-Za-z0-9]{52}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!(
+            "sgp",
+            "_ZHPeI9ySlDHVtDlJ6xOImRnM9tPvNlFWnvnjPZGBso6DQrkaszGMQ2XQXHD43x1A"
+        )],
+        &["sgp_ZHPeI9"],
+    ),
+    token(
+        "deepseek",
+        r"sk-[0-9a-f]{32}",
+        Tail::Exact,
+        Check::Plain,
+        &[concat!("sk-", "c09f7da015fa9d527e27451e4c260986")],
+        &["sk-c09f7da"],
+    ),
+    token(
+        "elevenlabs",
+        r"sk_[0-9a-f]{48}",
+        Tail::Exact,
+        Check::Plain,
+        &[concat!(
+            "sk_",
+            "3a0e79600b748d889d0a9b2dc4f0813ab73876675174cfb5"
+        )],
+        &["sk_3a0e796"],
+    ),
+    token(
+        "firecrawl",
+        r"fc-[0-9a-f]{32}",
+        Tail::Exact,
+        Check::Plain,
+        &[concat!("fc-", "7b3c0f8c9d613bf37c43c1597f762d00")],
+        &["fc-7b3c0f8"],
+    ),
+    token(
+        "voyage",
+        r"pa-[A-Za-z0-9_-]{43}",
+        Tail::Exact,
+        Check::Random,
+        &[concat!(
+            "pa-",
+            "wXpDfr61f7Diw7lV64U5hR7GarBzSkaO9DQSPXbRBxX"
+        )],
+        &["pa-wXpDfr6"],
+    ),
+    token(
+        "notion-integration",
+        r"secret_[A-Za-z0-9]{43}",
+        Tail::Exact,
+        Check::Random,
+        &[concat!(
+            "sec",
+            "ret_i5YZ4nK4HQgPbFbtgrhQGVYSLGVAxybmMyAfj2Xw4JU"
+        )],
+        &["secret_i5Y"],
+    ),
+    token(
+        "asana-pat",
+        r"[12]/[0-9]{16}:[0-9a-f]{32}",
+        Tail::Exact,
+        Check::Shape,
+        &[concat!(
+            "1/2",
+            "952111783393984:765baf148cfd1c36106e40b413ee77b5"
+        )],
+        &["1/295211"],
+    ),
+    token(
+        "lob",
+        r"(?:live|test)_[0-9a-f]{35}",
+        Tail::Exact,
+        Check::Plain,
+        &[concat!("liv", "e_6cae9dd3a8236f0ff69400b384067f8f6d8")],
+        &["live_6cae9"],
+    ),
+    token(
+        "gocardless",
+        r"live_[A-Za-z0-9_-]{40}",
+        Tail::Exact,
+        Check::Random,
+        &[concat!("liv", "e_b5QJBa2dgWsuqCWuiIv3dzAYlXIZYFSiUnIk6yOF")],
+        &["live_b5QJB"],
+    ),
+    token(
+        "gitlab-feature-flag",
+        r"glffct-[A-Za-z0-9_-]{16}",
+        Tail::Word,
+        Check::Plain,
+        &[concat!("glf", "fct-lQZJoVcQBl8etOcVak2c")],
+        &["glffct-lQZ"],
+    ),
+    token(
+        "gitlab-incoming-mail",
+        r"glimt-[A-Za-z0-9_-]{20}",
+        Tail::Word,
+        Check::Plain,
+        &[concat!("gli", "mt-1kxsONkqE4DOXQ0xTgmd0kDur")],
+        &["glimt-1kxs"],
+    ),
+    token(
+        "doppler-other",
+        r"dp\.(?:ct|sa|scim|audit)\.[A-Za-z0-9]{35}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!(
+            "dp.",
+            "sa.iBEGQ2HHlxtRhDo3kJtLbWryK5IGfkl1bYuVC4ykwKj"
+        )],
+        &["dp.sa.iB"],
+    ),
+    token(
+        "adobe-secret",
+        r"p8e-[A-Za-z0-9]{26}",
+        Tail::Alnum,
+        Check::Random,
+        &[concat!("p8e", "-N0a8uJ5M6T3VFoNZdXzmgUAcocrjzeaP")],
+        &["p8e-N0a8uJ"],
+    ),
+    token(
+        "defined-networking",
+        r"dnkey-[A-Z0-9]{26}-[A-Z0-9]{40}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!(
+            "dnk",
+            "ey-7ZE848NSV97LAV1C6DY29KSDZ8-7AE9701PW6QNKQVIFIEFP1OYRT7FXKLW9BK6GQIEZ5XZK4MIVG3O"
+        )],
+        &["dnkey-7ZE8"],
+    ),
+    token(
+        "clickup",
+        r"pk_[0-9]{6,9}_[A-Z0-9]{26}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!("pk_", "86923636_JY26ZGJ6XEYK1C4K98J3O8PX7BS887V0")],
+        &["pk_8692363"],
+    ),
+    token(
+        "cerebras",
+        r"csk-[a-z0-9]{40}",
+        Tail::Alnum,
+        Check::Random,
+        &[concat!(
+            "csk",
+            "-5qa25rwb7rfjinqy4cu2kkcsewa8wfsiq44vyub8e2s5hz6i"
+        )],
+        &["csk-5qa25r"],
+    ),
+    token(
+        "dockerhub-organization",
+        r"dckr_oat_[A-Za-z0-9_-]{26}",
+        Tail::Word,
+        Check::Plain,
+        &[concat!("dck", "r_oat_r0CyJTa9CaKAwJfOtRrt9ZMviKBYaJbF")],
+        &["dckr_oat_r"],
+    ),
+    token(
+        "zuplo",
+        r"zpka_[a-z0-9]{32}_[0-9a-f]{8}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!(
+            "zpk",
+            "a_nnbjdi2i5m9dtdyfm6indytmwv67wwda_28da54e0"
+        )],
+        &["zpka_nnbjd"],
+    ),
+    token(
+        "settlemint",
+        r"sm_(?:aat|pat|sat)_[A-Za-z0-9]{14}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!("sm_", "pat_7WkZMBh8CVfIgiTK")],
+        &["sm_pat_7Wk"],
+    ),
+    token(
+        "intra42",
+        r"s-s4t2(?:ud|af)-[0-9a-f]{40}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!(
+            "s-s",
+            "4t2ud-70db059462c4e6f13c316cbb874649eae385e4820e54e120943fd7a2bc6a5142"
+        )],
+        &["s-s4t2ud-7"],
+    ),
+    token(
+        "buildkite-agent",
+        r"bk(?:at|ct|aj)_[A-Za-z0-9]{32}",
+        Tail::Alnum,
+        Check::Random,
+        &[concat!("bkc", "t_MvVJKjIyL8SZOreKgaf9SBykGIcfpA28dZoGXASU")],
+        &["bkct_MvVJK"],
+    ),
+    token(
+        "vercel",
+        r"vc[piark]_[A-Za-z0-9]{48}",
+        Tail::Alnum,
+        Check::Random,
+        &[concat!(
+            "vcp",
+            "_sp8PoeBNZf1mJ9CvKfgUtHrQdeqGNPlsZ0F1Ok1hjV2TVsyYyhsgtpvh"
+        )],
+        &["vcp_sp8Poe"],
+    ),
+    infix(
+        "azure-storage-account-key",
+        r"[A-Za-z0-9+/]{76}\+ASt[A-Za-z0-9+/]{6}==",
+        Tail::Exact,
+        Check::Random,
+        &[concat!(
+            "x = \"«7fu3IES7sICgBgEXWgyrJ0Mkcjyjgq",
+            "kS8Nmj90EQ7RMJvBANPcYOH5CsmtKHxKX39q2qDeQOT2if+AStKHqvyS==»\""
+        )],
+        &["7fu3IES7sI"],
+    ),
+    infix(
+        "azure-cosmos-key",
+        r"[A-Za-z0-9]{76}ACDb[A-Za-z0-9]{6}==",
+        Tail::Exact,
+        Check::Random,
+        &[concat!(
+            "x = \"«DsldKozkM5JDlvQMIWB05mTA8ctJ4n",
+            "i0waDSRR4PR8YmdSGDZjBjLImVpdsVVyTnomTJTKsQUkBFACDbU8qcei==»\""
+        )],
+        &["DsldKozkM5"],
     ),
 ];

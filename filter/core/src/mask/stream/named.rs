@@ -1,5 +1,6 @@
 //! Values that a name announces: key and value, options of commands, passwords in addresses.
 
+use super::object::Object;
 use super::{Run, TextMask, Verdict};
 use crate::mask::bytes::is_name;
 use crate::mask::catalog::Catalog;
@@ -48,8 +49,20 @@ impl TextMask {
             armed.end_filler(raw, byte);
         }
         let since = self.offset();
+        let floor = self.floor_here();
+        let before = || from.map_or("", |from| line_before(run.text, from, floor));
+        if let Some(object) = Object::opened(raw, before, byte, since) {
+            self.object = Some(object);
+            return;
+        }
+        if let Some(object) = &mut self.object
+            && let Some((detector, grade)) = object.member(run.masker.catalog(), raw, byte)
+        {
+            self.armed = Some(Armed::new(detector, grade, Gap::Member, since));
+            return;
+        }
+        self.object = self.object.filter(|object| object.goes_on(raw, since));
         if !has_anchor(raw.as_bytes()) {
-            let before = || from.map_or("", |from| self.line_before(run.text, from));
             if let Some((detector, gap)) = unnamed(run.masker.catalog(), raw, before, byte) {
                 let grade = Grade::Password;
                 self.armed = Some(Armed::new(detector, grade, gap, since).strict());
@@ -78,8 +91,23 @@ impl TextMask {
         {
             return;
         }
-        let named = Name::read(raw).and_then(|name| run.masker.catalog().named(&name));
-        if let Some((detector, grade)) = named {
+        let read = |raw: &str| Name::read(raw).and_then(|name| run.masker.catalog().named(&name));
+        if raw.eq_ignore_ascii_case("key") {
+            // `the API key is …`
+            let words = before().strip_suffix(' ').unwrap_or_default();
+            let word = words.rsplit(|c: char| !c.is_ascii_alphanumeric()).next();
+            let named = read(&format!("{}_key", word.unwrap_or_default()));
+            if let Some((detector, grade)) = named {
+                self.armed = Some(Armed::new(detector, grade, gap, since).strict());
+            }
+            return;
+        }
+        let is_cookie = raw.to_ascii_lowercase().starts_with("sess") || raw == "connect.sid";
+        if is_cookie && (byte != b'=' || !before().contains("ookie")) && !ends_in_id(raw) {
+            return;
+        }
+        let named = if raw == "connect.sid" { "session" } else { raw };
+        if let Some((detector, grade)) = read(named) {
             self.armed = Some(Armed::new(detector, grade, gap, since).behind(is_tag));
             if matches!(grade, Grade::Password | Grade::Generated) {
                 self.pending = Some((detector, grade, since));
@@ -87,14 +115,34 @@ impl TextMask {
         }
     }
 
-    /// The line before this place as far as every cut lets the machine look back.
-    fn line_before<'a>(&self, text: &'a str, to: usize) -> &'a str {
-        const BACK: usize = 64;
-        let floor = self.floor.saturating_sub(self.base);
-        let floor = usize::try_from(floor).unwrap_or(usize::MAX);
-        let from = text.ceil_char_boundary(to.saturating_sub(BACK).max(floor).min(to));
-        let before = text.get(from..to).unwrap_or_default();
-        before.rsplit_once('\n').map_or(before, |(_, line)| line)
+    /// Where looking back ends, as a place in the text at hand.
+    fn floor_here(&self) -> usize {
+        usize::try_from(self.floor.saturating_sub(self.base)).unwrap_or(usize::MAX)
+    }
+
+    /// Passes an option to which its value is glued: `mysql -psecret`.
+    pub(super) fn glued_option(&mut self, run: &Run<'_>) -> Verdict {
+        const COMMANDS: [&str; 4] = ["mysql", "mariadb", "sshpass", "7z"];
+        let rest = run.text.as_bytes().get(self.at..).unwrap_or_default();
+        let &[b'-', b'p', ref rest @ ..] = rest else {
+            let is_cut = rest.len() < 2 && !run.is_final;
+            return if is_cut { Verdict::Hold } else { Verdict::Pass };
+        };
+        let before = line_before(run.text, self.at, self.floor_here());
+        if !before.ends_with(' ') || !COMMANDS.iter().any(|command| before.contains(command)) {
+            return Verdict::Pass;
+        }
+        match rest.first() {
+            None if !run.is_final => return Verdict::Hold,
+            Some(byte) if byte.is_ascii_graphic() && *byte != b'-' => {}
+            _ => return Verdict::Pass,
+        }
+        self.at += 2;
+        self.name = None;
+        let gap = Gap::AfterOperator { operator: b' ' };
+        let detector = run.masker.catalog().command();
+        self.armed = Some(Armed::new(detector, Grade::Password, gap, self.offset()).strict());
+        Verdict::Moved
     }
 
     pub(super) fn read_gap(&mut self, run: &mut Run<'_>, byte: u8) -> Verdict {
@@ -134,6 +182,20 @@ impl TextMask {
         escaped: bool,
         strict: bool,
     ) -> Verdict {
+        if let Some(inner @ (b'"' | b'\'')) = run.text.as_bytes().get(self.at)
+            && *inner != quote
+            && !escaped
+        {
+            // `'"value"'`
+            let (quote, escaped) = (*inner, false);
+            let gap = Gap::Open {
+                quote,
+                escaped,
+                strict: true,
+            };
+            self.armed = Some(Armed { gap, ..armed });
+            return Verdict::Pass;
+        }
         let end = match quoted_end(run.text.as_bytes(), run.is_final, self.at, quote, escaped) {
             End::More => return Verdict::Hold,
             End::At(end) => Some(end),
@@ -178,8 +240,17 @@ impl TextMask {
             }
         }
         let after_operator = matches!(armed.gap, Gap::AfterOperator { .. });
+        let sign = match end {
+            Some(end) => run.text.get(self.at..end).unwrap_or_default(),
+            None => "",
+        };
         let gap = match armed.gap {
             Gap::AwsPair => None,
+            // `**Password:** …`, `@"…"`
+            _ if after_operator && matches!(sign, "**" | "@" | "$" | "$@" | "@$") => {
+                self.at += sign.len() - 1;
+                Some(Gap::AfterOperator { operator: b' ' })
+            }
             _ if is_name(byte) => Some(Gap::Filler { after_operator }),
             _ if after_operator && matches!(byte, b'&' | b'[' | b'*') => Some(Gap::Type),
             _ => None,
@@ -249,17 +320,35 @@ impl Armed {
 
     /// Reads a word between the key and the value, which ended before `byte`.
     fn end_filler(&mut self, word: &str, byte: u8) {
-        let Gap::Filler { after_operator } = self.gap else {
-            return;
+        let between = Gap::AfterKey {
+            closed: false,
+            spaced: true,
+        };
+        let after_operator = match self.gap {
+            Gap::Filler { after_operator } => after_operator,
+            Gap::Type if byte == b'(' && matches!(word, "from" | "new" | "String") => {
+                self.strict = true;
+                self.gap = between;
+                return;
+            }
+            Gap::Accessors if !ACCESSORS.contains(&word) => {
+                self.gap = Gap::AfterEquality;
+                return;
+            }
+            _ => return,
         };
         let is_quote = matches!(byte, b'"' | b'\'' | b'`');
         self.gap = match word {
-            "was" | "is" | "to" if !after_operator => {
+            "was" | "is" | "to" | "by" | "BY" | "--body" | "--value" | "--secret-string"
+            | "-String"
+                if !after_operator =>
+            {
                 self.strict = true;
-                Gap::AfterKey {
-                    closed: false,
-                    spaced: true,
-                }
+                between
+            }
+            "String" | "SecretString" if byte == b'(' && after_operator => {
+                self.strict = true;
+                between
             }
             "Basic" | "basic" | "Bearer" | "bearer" | "Token" | "token" | "ApiKey"
                 if self.grade == Grade::Header =>
@@ -276,6 +365,46 @@ impl Armed {
     }
 }
 
+/// The line before this place as far as every cut lets the machine look back, and not before
+/// `floor`.
+fn line_before(text: &str, to: usize, floor: usize) -> &str {
+    const BACK: usize = 64;
+    let from = text.ceil_char_boundary(to.saturating_sub(BACK).max(floor).min(to));
+    let before = text.get(from..to).unwrap_or_default();
+    before.rsplit_once('\n').map_or(before, |(_, line)| line)
+}
+
+/// What may stand between the braces of a property.
+const ACCESSORS: [&str; 7] = [
+    "get",
+    "set",
+    "init",
+    "private",
+    "protected",
+    "internal",
+    "required",
+];
+
+/// Options whose value is a password, and the command they belong to.
+const OPTIONS: [(&str, &str); 11] = [
+    ("-p", "login"),
+    ("-p", "sshpass"),
+    ("-p", "mongo"),
+    ("-p", "cypher-shell"),
+    ("-a", "redis-cli"),
+    ("-w", "ldap"),
+    ("-P", "sqlcmd"),
+    ("-P", "bcp "),
+    ("-P", "zip"),
+    ("-p", "PsExec"),
+    ("-p", "psexec"),
+];
+
+/// Whether the name is that of a cookie wherever it stands: `sessionid`, `JSESSIONID`.
+fn ends_in_id(raw: &str) -> bool {
+    raw.len() > 2 && raw.to_ascii_lowercase().ends_with("id") && raw != "connect.sid"
+}
+
 /// What announces a password without a name: an option of a command, a port between colons.
 /// `before` gives the line before the name.
 fn unnamed<'a>(
@@ -285,10 +414,11 @@ fn unnamed<'a>(
     byte: u8,
 ) -> Option<(usize, Gap)> {
     match raw {
-        "-p" if byte == b' '
-            && ["login", "sshpass"]
-                .iter()
-                .any(|word| before().contains(word)) =>
+        "-p" | "-a" | "-w" | "-P"
+            if byte == b' '
+                && OPTIONS
+                    .iter()
+                    .any(|(option, word)| *option == raw && before().contains(word)) =>
         {
             Some((
                 catalog.command(),
@@ -299,6 +429,9 @@ fn unnamed<'a>(
             ))
         }
         "-u" | "--user" if byte == b' ' && before().contains("curl") => {
+            Some((catalog.command(), Gap::Account))
+        }
+        "--user" if byte == b'=' && before().contains("curl") => {
             Some((catalog.command(), Gap::Account))
         }
         _ if byte == b':'

@@ -10,7 +10,7 @@ use crate::mask::placeholder::{DIGEST_LENGTH, Look, PREFIX, look};
 use crate::mask::validate::proof_holds;
 
 /// Longest attempt at a token, in bytes; what is undecided then is no token.
-const TOKEN_CAP: usize = 512;
+pub(in crate::mask) const TOKEN_CAP: usize = 512;
 /// Least part of a value that a text cut off in a token must show.
 const LEAST_CUT: usize = 8;
 

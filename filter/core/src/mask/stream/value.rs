@@ -13,7 +13,7 @@ use crate::mask::placeholder::Seal;
 use crate::secret::Secret;
 
 /// Longest attempt at a line of a PEM block.
-const LINE_CAP: usize = 300;
+pub(in crate::mask) const LINE_CAP: usize = 300;
 /// Longest PEM block: a BEGIN line without END does not take the rest of the text.
 const PEM_CAP: u64 = 16 * 1024;
 
@@ -232,6 +232,7 @@ impl TextMask {
     /// or before.
     pub(super) fn forget_context(&mut self, catalog: &Catalog, detector: Option<usize>) {
         self.floor = self.offset();
+        self.object = self.object.map(|object| object.renewed(self.offset()));
         self.name = None;
         self.pending = None;
         self.armed = None;

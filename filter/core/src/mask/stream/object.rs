@@ -1,0 +1,99 @@
+//! Objects whose members are secrets by their place: a Kubernetes `Secret`, a private JWK.
+
+use crate::mask::catalog::Catalog;
+use crate::mask::detector::Grade;
+
+/// How far members may stand behind the mark of the object, or behind the last masked value.
+const REACH: u64 = 4096;
+
+/// An object that the text is in.
+#[derive(Clone, Copy)]
+pub(super) struct Object {
+    kind: Kind,
+    since: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// `kind: Secret`; in its data or before it.
+    Secret { in_data: bool },
+    /// `"kty": …`
+    Jwk,
+}
+
+impl Object {
+    /// The object that this name or word marks, ended before `byte`. `before` gives the line
+    /// before it.
+    pub(super) fn opened<'a>(
+        raw: &str,
+        before: impl Fn() -> &'a str,
+        byte: u8,
+        since: u64,
+    ) -> Option<Self> {
+        let is_quote = matches!(byte, b'"' | b'\'' | b'\\');
+        let kind = match raw {
+            "kty" if is_quote => Kind::Jwk,
+            "Secret" if is_quote || matches!(byte, b'\n' | b'\r') => {
+                let key = before().trim_end_matches([' ', '"', '\'', '\\']);
+                let key = key
+                    .strip_suffix(':')?
+                    .trim_end_matches([' ', '"', '\'', '\\']);
+                key.ends_with("kind")
+                    .then_some(Kind::Secret { in_data: false })?
+            }
+            _ => return None,
+        };
+        Some(Self { kind, since })
+    }
+
+    /// The detector and grade of the member with this name, if its value is a secret.
+    pub(super) fn member(
+        &mut self,
+        catalog: &Catalog,
+        raw: &str,
+        byte: u8,
+    ) -> Option<(usize, Grade)> {
+        let is_quote = matches!(byte, b'"' | b'\'' | b'\\');
+        match &mut self.kind {
+            Kind::Jwk => {
+                let is_private = matches!(raw, "d" | "p" | "q" | "dp" | "dq" | "qi" | "k");
+                (is_private && is_quote).then(|| (catalog.jwk(), Grade::Generated))
+            }
+            Kind::Secret { in_data } => {
+                match raw {
+                    "data" | "stringData" => *in_data = true,
+                    "apiVersion" | "kind" | "metadata" | "type" | "immutable" => *in_data = false,
+                    _ => {}
+                }
+                let is_open = raw == "data"
+                    || raw == "stringData"
+                    || [
+                        ".crt",
+                        ".pub",
+                        "user",
+                        "username",
+                        "host",
+                        "port",
+                        "namespace",
+                    ]
+                    .iter()
+                    .any(|end| raw.ends_with(end));
+                (*in_data && !is_open && (is_quote || byte == b':'))
+                    .then(|| (catalog.kubernetes(), Grade::Opaque))
+            }
+        }
+    }
+
+    /// Whether this is still the object at a name that ends at `offset`.
+    pub(super) fn goes_on(&self, raw: &str, offset: u64) -> bool {
+        offset.saturating_sub(self.since) <= REACH && raw != "---"
+    }
+
+    /// Counts the reach from a masked value on.
+    pub(super) fn renewed(self, offset: u64) -> Self {
+        Self {
+            since: offset,
+            ..self
+        }
+    }
+}

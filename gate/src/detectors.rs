@@ -1,0 +1,111 @@
+//! `gate detectors`: what the gateway masks, from the table that masks it.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use filter_core::mask::{Class, Description, descriptions};
+use serde_json::json;
+
+/// How to show the table.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Shows every detector: its name in findings and placeholders, what it looks for, what a value must
+pass besides, and the most bytes that a stream keeps back for it.
+
+Example: gate detectors | grep aws")]
+pub(crate) struct Arguments {
+    /// Print the page of the documentation
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let text = if arguments.markdown {
+        page()
+    } else if arguments.json {
+        document()
+    } else {
+        table()
+    };
+    let written = io::stdout().write_all(text.as_bytes());
+    ExitCode::from(if written.is_ok() { 0 } else { 3 })
+}
+
+/// One line for each detector.
+fn table() -> String {
+    let width = descriptions().map(|it| it.name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for it in descriptions() {
+        let (name, class, form) = (it.name, it.class.words(), it.form.replace('`', ""));
+        let _written = writeln!(text, "{name:width$}  {class:12}  {form}");
+    }
+    text
+}
+
+fn document() -> String {
+    let detectors = descriptions().map(|it| {
+        json!({
+            "name": it.name,
+            "class": it.class.words(),
+            "form": it.form.replace('`', ""),
+            "check": it.check.replace('`', ""),
+            "held_bytes": it.held_bytes,
+        })
+    });
+    let document = json!({ "detectors": detectors.collect::<Vec<_>>() });
+    format!("{document:#}\n")
+}
+
+const HEAD: &str = "\
+# What is masked
+
+This page is written by `gate detectors --markdown`. It lists every detector of the gateway, in the
+order in which they are tried. A finding carries the detector's name; a placeholder carries it in
+upper case, as in `MASKED_GITHUB_PAT_…`. *Held* is the most bytes of a stream that wait until the
+detector has decided; what follows in the same alphabet belongs to the value and waits for nothing.
+
+Whatever the form, these are never values: placeholders (`<token>`, `xxxx`, `changeme`), references
+(`${TOKEN}`, `{{ token }}`, `process.env.TOKEN`), published examples, and names or words.
+";
+
+const CLASSES: [(Class, &str); 3] = [
+    (
+        Class::VendorToken,
+        "\n## Vendors' tokens\n\nThese show themselves by their form, wherever they stand.\n",
+    ),
+    (
+        Class::Structure,
+        "\n## Structures\n\nForms that no vendor owns.\n",
+    ),
+    (
+        Class::NamedValue,
+        "\n## Named values\n\nWhat stands behind a key name: `name = \"…\"`, `name: …`, `--name …`, \
+         `\"name\": \"…\"`,\n`<name>…</name>` and the like. A name counts in every spelling and with \
+         words before it:\n`apikey` is also `API_KEY`, `apiKey` and `MAPS_API_KEY_2`. The first row \
+         that has the name takes it.\n",
+    ),
+];
+
+fn page() -> String {
+    let mut text = HEAD.to_owned();
+    for (class, head) in CLASSES {
+        text.push_str(head);
+        text.push_str("\n| Detector | Looks for | Checked | Held |\n| --- | --- | --- | --- |\n");
+        for it in descriptions().filter(|it| it.class == class) {
+            text.push_str(&row(&it));
+        }
+    }
+    text
+}
+
+fn row(it: &Description) -> String {
+    let (name, check, held) = (it.name, it.check, it.held_bytes);
+    let form = it.form.replace('|', "\\|").replace('\n', "\\n");
+    format!("| {name} | {form} | {check} | {held} |\n")
+}
