@@ -17,7 +17,7 @@ pub(super) const PARTS: [&str; 36] = [
     "token \\\"",
     "name: password, value: ",
     "AKIA",
-    "AKIABJ6R5MDZ3IDV7PNW,",
+    concat!("AKIA", "BJ6R5MDZ3IDV7PNW,"),
     concat!("-----BEGIN ", "PRIVATE KEY-----"),
     concat!("-----BEGIN ", "PRIVATE KEY-----\nMIIBVgIBADANBgkqhkiG9w0\n"),
     "MIIBVgIBADANBgkqhkiG9w0BAQEFQ2xhc3NpY2FsTXVzaWNJc0dyZWF0",
