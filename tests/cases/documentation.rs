@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use e2e::{sink::repository, world::World};
 
 /// Pages for people, from the repository's root.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/operator.md",
@@ -18,6 +18,7 @@ const PAGES: [&str; 12] = [
     "docs/performance.md",
     "docs/scan.md",
     "docs/sink.md",
+    "docs/streaming.md",
 ];
 
 /// An example: its page, its language, its text.
