@@ -32,6 +32,7 @@ test: ## All tests
 	@$(STAGE) setup $(MAKE) --no-print-directory setup
 	@$(STAGE) wasm $(MAKE) --no-print-directory wasm
 	@$(STAGE) build cargo test --workspace --exclude filter --locked --no-run
+	@$(STAGE) test-wasm $(MAKE) --no-print-directory test-wasm
 	@$(STAGE) tests $(MAKE) --no-print-directory tests
 
 # The tests themselves: everything they start is built.
@@ -42,6 +43,11 @@ tests: programs
 .PHONY: unit
 unit: ## The fast tests: without Envoy, BigQuery and clients
 	cargo test --locked -p contract -p filter-core -p approvals -p gate
+
+.PHONY: test-wasm
+test-wasm: $(CACHE)/rust.done $(CACHE)/wasm-bindgen.done ## The core's vectors as wasm in V8: the same results as natively
+	CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(CACHE)/wasm-bindgen/bin/wasm-bindgen-test-runner \
+	  cargo test --locked -p filter-core --test vectors --target wasm32-unknown-unknown
 
 .PHONY: e2e
 e2e: programs ## The tests in real Envoy
@@ -93,13 +99,20 @@ lint-deps: ## Licences, sources and unused dependencies; needs cargo-deny and ca
 precommit: check test ## What CI runs
 
 .PHONY: setup
-setup: $(CACHE)/rust.done $(CACHE)/venv.done $(CACHE)/litellm.done $(CACHE)/clients.done ## Installs what is needed, at pinned versions
+setup: $(CACHE)/rust.done $(CACHE)/wasm-bindgen.done $(CACHE)/venv.done $(CACHE)/litellm.done $(CACHE)/clients.done ## Installs what is needed, at pinned versions
 
 $(CACHE)/rust.done: rust-toolchain.toml
 	@mkdir -p $(CACHE)
 	rustc +$(RUST) --version || rustup toolchain install $(RUST) --profile minimal
 	rustup component add --toolchain $(RUST) clippy rustfmt
 	rustup target add --toolchain $(RUST) wasm32-wasip1 wasm32-unknown-unknown
+	@touch $@
+
+# Runs tests in Node; its version must be that of the crate.
+$(CACHE)/wasm-bindgen.done: Cargo.lock $(CACHE)/rust.done
+	version=$$(sed -n '/^name = "wasm-bindgen"$$/ { n; s/^version = "\(.*\)"$$/\1/p }' Cargo.lock) && \
+	CARGO_PROFILE_DEV_DEBUG=0 cargo install wasm-bindgen-cli --version $$version --bin wasm-bindgen-test-runner \
+	  --debug --locked --root $(CACHE)/wasm-bindgen
 	@touch $@
 
 $(CACHE)/fuzz.done: $(CACHE)/rust.done

@@ -162,15 +162,19 @@ pub fn mask(text: &str) -> (String, Vec<Finding>) {
     (masked.unwrap_or_else(|| text.to_owned()), findings)
 }
 
-/// Masks a text that arrives in pieces; checks what is held after each.
+/// Masks a text that arrives in pieces; checks after each what is held, and that what has left stays.
 pub fn mask_pieces<'a>(pieces: impl Iterator<Item = &'a str>) -> (String, Vec<Finding>) {
     let masker = masker();
     let (mut mask, mut out, mut findings) = (TextMask::new(), String::new(), Vec::new());
+    let mut left = String::new();
     for piece in pieces {
         mask.push(&masker, piece, &mut out, &mut findings);
         assert!(mask.held() <= 1024, "{} bytes are held", mask.held());
+        let more = out.strip_prefix(&left).expect("what has left stays");
+        left.push_str(more);
     }
     mask.finish(&masker, &mut out, &mut findings);
+    assert!(out.starts_with(&left), "what has left stays");
     assert_eq!(mask.held(), 0);
     (out, findings)
 }

@@ -19,6 +19,7 @@ const PAGES: [&str; 13] = [
     "docs/scan.md",
     "docs/detectors.md",
     "docs/sink.md",
+    "docs/streaming.md",
 ];
 
 /// An example: its page, its language, its text.

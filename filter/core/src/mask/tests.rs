@@ -406,6 +406,37 @@ proptest! {
     }
 
     #[test]
+    fn pieces_as_models_send_them_give_the_same_text(
+        text in text(),
+        lengths in prop_oneof![
+            prop::collection::vec(1_usize..=10, 1..40),
+            prop::collection::vec(1_usize..=60, 1..40),
+        ],
+    ) {
+        let mut lengths = lengths.iter().cycle();
+        let mut at = 0;
+        let pieces = std::iter::from_fn(|| {
+            let rest = text.get(at..).filter(|rest| !rest.is_empty())?;
+            let end = rest.char_indices().nth(*lengths.next()?).map_or(rest.len(), |(end, _)| end);
+            at += end;
+            Some(&rest[..end])
+        });
+        prop_assert_eq!(in_pieces(pieces), mask(&text));
+    }
+
+    #[test]
+    fn nothing_is_held_once_prose_goes_on(text in text()) {
+        let masker = masker();
+        let (mut mask, mut out) = (TextMask::new(), String::new());
+        mask.push(&masker, &text, &mut out, &mut Vec::new());
+        for word in ["\n", "So ", "it ", "goes ", "on, ", "and ", "that ", "is ", "all.\n"] {
+            mask.push(&masker, word, &mut out, &mut Vec::new());
+        }
+        prop_assert!(!mask.waits(), "{} bytes are held", mask.held());
+        prop_assert!(out.ends_with("that is all.\n"), "{}", out);
+    }
+
+    #[test]
     fn bytes_outside_findings_stay(text in text()) {
         let (out, findings) = mask(&text);
         let mut rest = out.as_str();
@@ -439,15 +470,19 @@ proptest! {
     }
 }
 
-/// Masks a text in pieces and checks what is held on the way.
+/// Masks a text in pieces and checks on the way that what has left stays and how much is held.
 fn in_pieces<'a>(pieces: impl Iterator<Item = &'a str>) -> (String, Vec<Finding>) {
     let masker = masker();
     let (mut mask, mut out, mut findings) = (TextMask::new(), String::new(), Vec::new());
+    let mut left = String::new();
     for piece in pieces {
         mask.push(&masker, piece, &mut out, &mut findings);
         assert!(mask.held() <= 1024, "holds {}", mask.held());
+        let more = out.strip_prefix(&left).expect("what has left stays");
+        left.push_str(more);
     }
     mask.finish(&masker, &mut out, &mut findings);
+    assert!(out.starts_with(&left), "what has left stays");
     assert_eq!(mask.held(), 0);
     (out, findings)
 }

@@ -96,14 +96,19 @@ fn response(api: Api) -> ResponseMask {
     ResponseMask::new(api, masker(), &Limits::default(), Rc::default())
 }
 
+/// Masks a stream in pieces; checks on the way that what has left stays and how much is held.
 fn through(api: Api, pieces: &[&[u8]]) -> (Vec<u8>, ResponseFacts) {
     let mut mask = response(api);
-    let mut out = Vec::new();
+    let (mut out, mut left) = (Vec::new(), Vec::new());
     for piece in pieces {
         mask.push(piece, &mut out)
             .unwrap_or_else(|error| panic!("{error}"));
+        let more = out.strip_prefix(left.as_slice()).expect("it stays");
+        left.extend_from_slice(more);
+        assert!(mask.held() <= 1024 * 8, "{}", mask.held());
     }
     mask.finish(&mut out);
+    assert!(out.starts_with(&left), "it stays");
     (out, mask.into_facts())
 }
 
