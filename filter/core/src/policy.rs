@@ -122,8 +122,7 @@ pub(crate) fn covers(rule: &Rule, direction: Direction, detector: &str) -> bool 
             detectors,
             ..
         } => {
-            spoken_of.includes(direction)
-                && (detectors.is_empty() || detectors.iter().any(|name| name == detector))
+            spoken_of.includes(direction) && (detectors.is_empty() || detectors.contains(&detector))
         }
         Condition::ToolCall => false,
     }
@@ -134,19 +133,19 @@ pub(crate) fn covers(rule: &Rule, direction: Direction, detector: &str) -> bool 
 pub(crate) fn passing(
     rules: &[Rule],
     direction: Direction,
-    detectors: &[String],
-) -> HashSet<String> {
+    detectors: &[&'static str],
+) -> HashSet<&'static str> {
     let speaks = |detector: &str, actions: &[Action]| {
         rules.iter().any(|rule| {
             let counts = rule.mode == Mode::Enforce && actions.contains(&rule.action);
             counts && covers(rule, direction, detector)
         })
     };
-    let passes = |detector: &&String| {
+    let passes = |detector: &&str| {
         speaks(detector, &[Action::Allow])
             && !speaks(detector, &[Action::Mask, Action::AskApproval])
     };
-    detectors.iter().filter(passes).cloned().collect()
+    detectors.iter().copied().filter(passes).collect()
 }
 
 #[cfg(test)]
@@ -172,7 +171,7 @@ mod tests {
     }
 
     fn only_jwts(rule: Rule) -> Rule {
-        let detectors = vec!["jwt".to_owned()];
+        let detectors = vec!["jwt"];
         Rule {
             condition: Condition::Findings {
                 at_least: 1,

@@ -12,7 +12,7 @@ use crate::{
     config::{Config, Direction},
     exchange::Callout,
     identity::{Fetch, Identity, IdentityError, KeySetError, KeyStore, TokenCache},
-    mask::{Catalog, MaskKeys, Masker, Passes, detector_names},
+    mask::{Catalog, MaskKeys, Masker, Passes},
     policy, provider,
     repeats::{Repeats, Written},
     secret::Secret,
@@ -162,7 +162,7 @@ impl Worker {
             keys: KeyStore::new(config.issuers.len()),
             desk_keys: KeyStore::new(usize::from(config.approvals.is_some())),
             ledger: Ledger::default(),
-            catalog: Rc::new(Catalog::new()),
+            catalog: Rc::new(config.detectors.catalog()),
             maskers: HashMap::new(),
             passes: PassesInForce::default(),
             tokens: TokenCache::default(),
@@ -368,7 +368,7 @@ struct PassesInForce {
 
 impl PassesInForce {
     fn of(config: &Config, now: UnixTime) -> Self {
-        let detectors: Vec<String> = detector_names().map(str::to_owned).collect();
+        let detectors: Vec<&str> = config.detectors.names().collect();
         let in_force = || config.exemptions.iter().filter(|it| it.end > now);
         let passes = |direction| {
             Rc::new(Passes {

@@ -8,10 +8,12 @@ use filter_core::provider::{Api, Limits, ResponseMask};
 use super::{MEMORY, linear, masker};
 
 /// What the build makes of the patterns; it lies in the module.
-const AUTOMATA: [&[u8]; 3] = [
-    include_bytes!(concat!(env!("OUT_DIR"), "/words.dfa")),
-    include_bytes!(concat!(env!("OUT_DIR"), "/openings.dfa")),
-    include_bytes!(concat!(env!("OUT_DIR"), "/pem.dfa")),
+const AUTOMATA: [&[u8]; 5] = [
+    include_bytes!(concat!(env!("OUT_DIR"), "/words")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/openings")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/pem")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/names")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/turns")),
 ];
 
 pub(super) fn run() {

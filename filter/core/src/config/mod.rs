@@ -15,13 +15,14 @@ use sha2::{Digest, Sha256};
 use wildmatch::WildMatch;
 
 use crate::{
-    mask::detector_names,
     provider::{CallPattern, Watch},
     time::UnixTime,
 };
 
+mod detectors;
 mod raw;
 
+pub use detectors::Detectors;
 pub use raw::{Direction, Mode, RawConfig, RoleEndpoint};
 
 use raw::{
@@ -53,6 +54,8 @@ pub struct Config {
     pub roles: Vec<Role>,
     /// Rules without those that are off.
     pub rules: Rc<[Rule]>,
+    /// The gateway's detectors and those of the deployment.
+    pub detectors: Detectors,
     /// Values that somebody vouches for.
     pub exemptions: Vec<Exemption>,
     /// How people are asked; there if a rule asks.
@@ -144,7 +147,7 @@ pub enum Condition {
         /// Where they are.
         direction: Direction,
         /// Detectors that count; empty means all.
-        detectors: Vec<String>,
+        detectors: Vec<&'static str>,
     },
     /// A tool is called; the pattern of [`Watch::calls`] has the rule's number.
     ToolCall,
@@ -315,13 +318,14 @@ impl TryFrom<RawConfig> for Config {
             let endpoints = format!("{path}.endpoints");
             check(!role.endpoints.is_empty(), &endpoints, "empty");
         }
+        let detectors = Detectors::of(&raw.masking.custom, &mut check);
         let mut seen = HashSet::new();
         for (index, rule) in raw.rules.iter().enumerate() {
             let path = format!("rules[{index}]");
             check(label(&rule.name), &format!("{path}.name"), "not a name");
             let twice = !seen.insert(rule.name.clone());
             check(!twice, &format!("{path}.name"), "this name stands twice");
-            check_rule(rule, &path, &mut check);
+            check_rule(rule, &detectors, &path, &mut check);
         }
         let mut seen = HashSet::new();
         for (index, exemption) in raw.masking.exemptions.iter().enumerate() {
@@ -380,7 +384,12 @@ impl TryFrom<RawConfig> for Config {
             items: false,
             calls: enforced.map(|(pattern, _)| pattern.clone()).collect(),
         };
-        let rules: Vec<Rule> = raw.rules.into_iter().filter_map(Rule::of).collect();
+        let rules: Vec<Rule> = {
+            let rules = raw.rules.into_iter();
+            rules
+                .filter_map(|rule| Rule::of(rule, &detectors))
+                .collect()
+        };
         let asks = |rule: &Rule| rule.action == Action::AskApproval && rule.mode == Mode::Enforce;
         Ok(Self {
             approvals,
@@ -398,6 +407,7 @@ impl TryFrom<RawConfig> for Config {
             credential_env: raw.credential.env,
             roles: raw.roles.into_iter().map(Role::from).collect(),
             rules: rules.into(),
+            detectors,
             exemptions: raw
                 .masking
                 .exemptions
@@ -463,7 +473,7 @@ impl From<RawRole> for Role {
 }
 
 impl Rule {
-    fn of(raw: RawRule) -> Option<Self> {
+    fn of(raw: RawRule, detectors: &Detectors) -> Option<Self> {
         let action = match raw.then {
             RawAction::Allow => Action::Allow,
             RawAction::Mask => Action::Mask,
@@ -474,7 +484,7 @@ impl Rule {
         let condition = raw.when.findings.map(|findings| Condition::Findings {
             at_least: findings.at_least.0,
             direction: findings.direction,
-            detectors: named(&findings.detectors),
+            detectors: detectors.named(&findings.detectors),
         });
         (raw.mode != Mode::Off).then_some(Self {
             name: raw.name,
@@ -523,16 +533,11 @@ fn call_pattern(rule: usize, raw: &RawToolCall) -> CallPattern {
     }
 }
 
-/// The detectors that globs name.
-fn named(globs: &[String]) -> Vec<String> {
-    let named = |name: &&str| globs.iter().any(|glob| WildMatch::new(glob).matches(name));
-    detector_names().filter(named).map(str::to_owned).collect()
-}
-
 /// Checks what a rule says of findings.
 fn check_findings(
     rule: &RawRule,
     findings: &RawFindings,
+    detectors: &Detectors,
     path: &str,
     check: &mut impl FnMut(bool, &str, &str),
 ) {
@@ -544,11 +549,11 @@ fn check_findings(
     check(!allows || at_least == 1, &place, reason);
     for (number, glob) in findings.detectors.iter().enumerate() {
         let short = glob.len() <= MAX_GLOB_CHARS;
-        let known = short && !named(std::slice::from_ref(glob)).is_empty();
+        let known = short && !detectors.named(std::slice::from_ref(glob)).is_empty();
         check(
             known,
             &format!("{path}.when.findings.detectors[{number}]"),
-            &format!("no such detector{}", nearest(glob, detector_names())),
+            &format!("no such detector{}", nearest(glob, detectors.names())),
         );
     }
     let asks = matches!(rule.then, RawAction::AskApproval);
@@ -588,7 +593,12 @@ fn check_exemption(raw: &RawExemption, path: &str, check: &mut impl FnMut(bool, 
     }
 }
 
-fn check_rule(rule: &RawRule, path: &str, check: &mut impl FnMut(bool, &str, &str)) {
+fn check_rule(
+    rule: &RawRule,
+    detectors: &Detectors,
+    path: &str,
+    check: &mut impl FnMut(bool, &str, &str),
+) {
     let one = rule.when.findings.is_some() != rule.when.tool_call.is_some();
     check(
         one,
@@ -596,7 +606,7 @@ fn check_rule(rule: &RawRule, path: &str, check: &mut impl FnMut(bool, &str, &st
         "not one of findings and tool_call",
     );
     if let Some(findings) = &rule.when.findings {
-        check_findings(rule, findings, path, check);
+        check_findings(rule, findings, detectors, path, check);
     }
     if let Some(call) = &rule.when.tool_call {
         let glob = |text: &str| (1..=MAX_GLOB_CHARS).contains(&text.chars().count());

@@ -186,12 +186,51 @@ pub enum RoleEndpoint {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawMasking {
+    /// Detectors of the deployment's own, 64 at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub custom: Vec<RawCustom>,
     /// Values that pass because somebody vouches for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exemptions: Vec<RawExemption>,
     /// Whether originals go back where they stood; only `off` so far.
     #[serde(default)]
     pub restore: Restore,
+}
+
+/// A detector of the deployment's own.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCustom {
+    /// Name in findings and rules, and in upper case in placeholders: 3 to 40 of `a-z`, `0-9`, `-`
+    /// and `_`.
+    pub name: String,
+    /// The value as a regular expression over ASCII that begins with at least 3 fixed characters, for
+    /// 8 to 256 characters.
+    pub pattern: String,
+    /// The characters with which the pattern begins. Default: as many as it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<String>,
+    /// What else the value must look like.
+    #[serde(default)]
+    pub check: RawCheck,
+    /// Texts in which it finds something; at least one.
+    pub examples: Vec<String>,
+    /// Texts in which it finds nothing.
+    #[serde(default)]
+    pub counter_examples: Vec<String>,
+}
+
+/// What a value must look like besides its pattern.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RawCheck {
+    /// Nothing else.
+    None,
+    /// No placeholder, and not made of words.
+    #[default]
+    Plain,
+    /// The same, with letters and digits mixed.
+    Random,
 }
 
 /// A value that passes.

@@ -295,6 +295,58 @@ fn an_exemption_needs_an_owner_and_ends_with_its_last_day() {
     assert_eq!(ends, [2 * 86_400]);
 }
 
+fn custom(change: impl FnOnce(&mut Value)) -> Value {
+    let mut custom = json!({
+        "name": "acme-key", "pattern": "acme_[a-z0-9]{24}", "anchor": "acme_",
+        "examples": ["key = acme_q7zk2lmx9vtb4rnw8syc1dhf"],
+        "counter_examples": ["acme_xxxxxxxxxxxxxxxxxxxxxxxx", "acme_q7zk2lmx9vtb4rnw8syc1dhf0"],
+    });
+    change(&mut custom);
+    with("/masking", json!({ "custom": [custom] }))
+}
+
+#[test]
+fn a_detector_of_the_deployment_is_tried_on_its_examples() {
+    type Change = fn(&mut Value);
+    assert_eq!(faults(custom(|_| ())), [""; 0]);
+    let cases: [(Change, &str); 7] = [
+        (
+            |it| it["pattern"] = json!("acme_[a-z0-9]+"),
+            "masking.custom[0]: a value must have 8 to 256 characters: bound each repetition",
+        ),
+        (
+            |it| it["name"] = json!("jwt"),
+            "masking.custom[0]: another detector has this name",
+        ),
+        (
+            |it| it["anchor"] = json!("acne_"),
+            "masking.custom[0].anchor: the pattern does not begin with these characters",
+        ),
+        (
+            |it| it["examples"] = json!([]),
+            "masking.custom[0].examples: empty",
+        ),
+        (
+            |it| it["examples"][0] = json!("acme_q7zk"),
+            "masking.custom[0].examples[0]: the detector finds nothing in it",
+        ),
+        (
+            |it| it["counter_examples"][1] = json!("\"acme_q7zk2lmx9vtb4rnw8syc1dhf\""),
+            "masking.custom[0].counter_examples[1]: the detector finds something in it",
+        ),
+        (
+            |it| it["check"] = json!("words"),
+            "masking.custom[0].check: expected one of `none`, `plain`, `random`",
+        ),
+    ];
+    for (change, fault) in cases {
+        assert_eq!(faults(custom(change)), [fault]);
+    }
+    let mut ruled = custom(|_| ());
+    ruled["rules"][0]["when"]["findings"]["detectors"] = json!(["acme-*"]);
+    assert_eq!(faults(ruled), [""; 0]);
+}
+
 #[test]
 fn detectors_may_be_named_by_globs_and_nobody_is_asked_about_answers() {
     let config = |findings: Value, then: &str| {
@@ -312,11 +364,11 @@ fn detectors_may_be_named_by_globs_and_nobody_is_asked_about_answers() {
     let Condition::Findings { detectors, .. } = &rules[0].condition else {
         panic!("another condition");
     };
-    assert!(detectors.len() > 5 && detectors.iter().any(|name| name == "github-oauth"));
+    assert!(detectors.len() > 5 && detectors.contains(&"github-oauth"));
     assert!(
         detectors
             .iter()
-            .all(|name| name.starts_with("github-") || name == "jwt")
+            .all(|name| name.starts_with("github-") || *name == "jwt")
     );
     for direction in ["answer", "any"] {
         let findings = json!({ "at_least": 1, "direction": direction });

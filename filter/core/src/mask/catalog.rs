@@ -4,6 +4,7 @@
 //! and the tests.
 
 use std::fmt;
+use std::rc::Rc;
 
 use regex_automata::Anchored;
 use regex_automata::dfa::Automaton;
@@ -12,6 +13,7 @@ use regex_automata::util::primitives::StateID;
 use regex_automata::util::start;
 
 use super::Confidence;
+use super::custom::Customs;
 use super::detector::{Detector, Grade, Rule, Start};
 use super::names::Name;
 use super::patterns::{detectors, name_ends, proofs};
@@ -37,11 +39,15 @@ pub struct Catalog {
     kubernetes: usize,
     aws_pair: usize,
     aws_id: usize,
+    /// Those of the deployment's own.
+    customs: Option<Rc<Customs>>,
 }
 
 /// A detector and what is derived from it.
+#[derive(Clone)]
 pub(super) struct Entry {
-    pub(super) detector: &'static Detector,
+    pub(super) name: &'static str,
+    pub(super) rule: Rule,
     /// The name as placeholders carry it.
     pub(super) kind: String,
     /// The fixed beginning of a token.
@@ -49,9 +55,27 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    fn of(detector: &Detector) -> Self {
+        let mut prefix = String::new();
+        if let Rule::Token { proof, .. } = detector.rule {
+            prefix = fixed_prefix(proof);
+        }
+        Self {
+            name: detector.name,
+            rule: detector.rule,
+            kind: Self::kind_of(detector.name),
+            prefix,
+        }
+    }
+
+    /// A detector's name as placeholders carry it.
+    pub(super) fn kind_of(name: &str) -> String {
+        name.to_ascii_uppercase().replace('-', "_")
+    }
+
     /// How sure it is that what was found is a secret; `strict` tells of weak evidence.
     pub(super) fn confidence(&self, strict: bool, checksum: Option<bool>) -> Confidence {
-        match self.detector.rule {
+        match self.rule {
             _ if checksum == Some(true) => Confidence::Certain,
             Rule::Token { .. } | Rule::Url | Rule::AwsPair => Confidence::High,
             _ if strict => Confidence::Low,
@@ -63,15 +87,18 @@ impl Entry {
 }
 
 /// Several proofs in one automaton.
-pub(super) struct Tokens {
-    pub(super) pattern: Pattern,
+pub(super) struct Tokens<D = Built> {
+    pub(super) pattern: Pattern<D>,
     /// Detector of each pattern.
     pub(super) owners: Vec<usize>,
 }
 
+/// An automaton that the build script has made.
+pub(super) type Built = DFA<&'static [u32]>;
+
 /// An automaton and the state it starts in.
-pub(super) struct Pattern {
-    pub(super) dfa: DFA<&'static [u32]>,
+pub(super) struct Pattern<D = Built> {
+    pub(super) dfa: D,
     pub(super) start: StateID,
 }
 
@@ -101,25 +128,9 @@ struct Aligned<T: ?Sized>(T);
 impl Catalog {
     /// Reads the built-in detectors.
     pub fn new() -> Self {
-        let mut entries = Vec::new();
-        for detector in detectors() {
-            let mut prefix = String::new();
-            if let Rule::Token { proof, .. } = detector.rule {
-                prefix = fixed_prefix(proof);
-            }
-            let kind = detector.name.to_ascii_uppercase().replace('-', "_");
-            entries.push(Entry {
-                detector,
-                kind,
-                prefix,
-            });
-        }
         let words = Tokens::new(Start::Word, automaton!("words"));
         let openings = Tokens::new(Start::Opening, automaton!("openings"));
-        let find = |fits: fn(&Detector) -> bool| {
-            let place = entries.iter().position(|entry| fits(entry.detector));
-            place.unwrap_or(usize::MAX)
-        };
+        let find = |fits: fn(&Detector) -> bool| detectors().position(fits).unwrap_or(usize::MAX);
         Self {
             url: find(|detector| matches!(detector.rule, Rule::Url)),
             command: find(|detector| matches!(detector.rule, Rule::Command)),
@@ -134,8 +145,20 @@ impl Catalog {
             pem: Pattern::new(automaton!("pem")),
             name_ends: Pattern::new(automaton!("names")),
             named: name_ends().collect(),
-            detectors: entries,
+            detectors: detectors().map(Entry::of).collect(),
+            customs: None,
         }
+    }
+
+    /// The same, with detectors of the deployment's own.
+    #[must_use]
+    pub fn with(mut self, customs: Rc<Customs>) -> Self {
+        for entry in customs.entries() {
+            self.turns.add(entry.prefix.as_bytes());
+            self.detectors.push(entry.clone());
+        }
+        self.customs = Some(customs);
+        self
     }
 
     pub(super) fn entry(&self, at: usize) -> Option<&Entry> {
@@ -152,6 +175,17 @@ impl Catalog {
     /// The places from this one on to look closer at, and why: bits of [`turn`](super::turns::turn).
     pub(super) fn turns<'a>(&'a self, bytes: &'a [u8], from: usize) -> Places<'a> {
         self.turns.of(bytes, from)
+    }
+
+    /// Whether a token may begin where the text does.
+    pub(super) fn may_begin(&self, text: &[u8]) -> bool {
+        let custom = |customs: &Customs| customs.tokens().pattern.may_match(text);
+        self.words.pattern.may_match(text) || self.customs().is_some_and(custom)
+    }
+
+    /// Tokens of the deployment's own.
+    pub(super) fn customs(&self) -> Option<&Customs> {
+        self.customs.as_deref()
     }
 
     pub(super) fn pem(&self) -> &Pattern {
@@ -243,6 +277,12 @@ impl Pattern {
             reason = "written by the build script with the same library, and every test reads it"
         )]
         let (dfa, _) = DFA::from_bytes(automaton).expect("an automaton of the build script");
+        Self::of(dfa)
+    }
+}
+
+impl<D: Automaton> Pattern<D> {
+    pub(super) fn of(dfa: D) -> Self {
         let start = dfa
             .start_state(&start::Config::new().anchored(Anchored::Yes))
             .unwrap_or_default();

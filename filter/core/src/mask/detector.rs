@@ -17,7 +17,7 @@ pub(super) struct Detector {
 }
 
 /// How a detector finds its value.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Rule {
     /// A value that shows itself by its form.
     Token {

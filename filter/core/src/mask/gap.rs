@@ -29,6 +29,10 @@ pub(super) enum Gap {
     AfterElement,
     /// In `<![CDATA[`, behind so many brackets.
     Cdata { brackets: u8 },
+    /// Behind the mark of a value on lines of its own: `password: |`.
+    Block { newline: bool },
+    /// In the arguments before the password: `HTTPBasicAuth("user", `.
+    Pair,
     /// Behind `={`.
     Brace,
     /// In a word that is no value; what it is shows at its end.
@@ -115,7 +119,7 @@ impl Gap {
             },
             Self::AfterOperator { operator } => match byte {
                 _ if is_space => Next::Stay(Self::AfterOperator { operator: b' ' }),
-                b'=' if operator == b'=' => Next::Stay(Self::AfterEquality),
+                b'=' | b'\n' | b'\r' if operator == b'=' => Next::Stay(Self::AfterEquality),
                 b'=' if operator == b':' || operator == b' ' => {
                     Next::Stay(Self::AfterOperator { operator: byte })
                 }
@@ -125,6 +129,7 @@ impl Gap {
                 b'<' if operator == b'>' => Next::Stay(Self::Cdata { brackets: 0 }),
                 b'{' if matches!(operator, b'=' | b'>') => Next::Stay(Self::Brace),
                 b'"' | b'\'' | b'`' => Next::Stay(open(byte, false, false)),
+                b'|' | b'>' if operator == b' ' => Next::Stay(Self::Block { newline: false }),
                 b'\\' => Next::Stay(Self::Escape {
                     after_operator: true,
                 }),
@@ -132,8 +137,21 @@ impl Gap {
                 _ => Next::Dead,
             },
             Self::AfterEquality => match byte {
-                b' ' | b'\t' | b'=' => Next::Stay(self),
+                b' ' | b'\t' | b'\n' | b'\r' | b'=' => Next::Stay(self),
                 b'"' | b'\'' | b'`' => Next::Stay(open(byte, false, true)),
+                _ => Next::Dead,
+            },
+            Self::Block { newline } => match byte {
+                b'\n' => Next::Stay(Self::Block { newline: true }),
+                b' ' | b'\r' => Next::Stay(self),
+                b'-' | b'+' | b'0'..=b'9' if !newline => Next::Stay(self),
+                _ if newline && byte.is_ascii_graphic() => Next::Bare { strict: true },
+                _ => Next::Dead,
+            },
+            Self::Pair => match byte {
+                b',' => Next::Stay(Self::AfterComma),
+                b' ' | b'(' | b'"' | b'\'' | b'_' | b'-' | b'.' | b'@' | b'\\' => Next::Stay(self),
+                _ if byte.is_ascii_alphanumeric() => Next::Stay(self),
                 _ => Next::Dead,
             },
             Self::AfterComma | Self::AfterParenthesis => match byte {

@@ -11,6 +11,7 @@ mod bytes;
 mod canonical;
 mod catalog;
 mod checksum;
+mod custom;
 mod describe;
 mod detector;
 mod gap;
@@ -32,6 +33,7 @@ use std::fmt;
 use std::rc::Rc;
 
 pub use self::catalog::Catalog;
+pub use self::custom::{Custom, CustomCheck, CustomError, Customs, MAX_CUSTOM};
 pub use self::describe::{Class, Description, descriptions};
 pub(crate) use self::originals::Originals;
 pub use self::passes::{Passed, Passes};

@@ -3,14 +3,14 @@
 /// Words of which every key name contains one, by their first letter: only names with one of them
 /// are read.
 pub(super) const ANCHORS: [(u8, &[&str]); 10] = [
-    (b'a', &["auth"]),
+    (b'a', &["apiversion", "auth"]),
     (b'b', &["bearer", "basic"]),
-    (b'c', &["connect.s", "cred"]),
+    (b'c', &["connect.s", "cred", "crv"]),
     (b'd', &["default"]),
     (b'i', &["identified"]),
     (b'k', &["key", "kty"]),
     (b'p', &["pass", "pw", "psk"]),
-    (b's', &["secret", "secure", "salt", "sess"]),
+    (b's', &["secret", "secure", "salt", "sess", "sig"]),
     (b't', &["token"]),
     (b'v', &["value"]),
 ];
@@ -211,6 +211,10 @@ impl Name {
     /// Whether this end of the name announces a secret; a short one must start a word.
     pub(super) fn may_end_with(&self, end: &str) -> bool {
         const ONE_WORD: &str = "sessionid";
+        const WHOLE: [&str; 2] = ["session", "sig"];
+        if WHOLE.contains(&end) {
+            return self.length == end.len();
+        }
         let Some(at) = self.length.checked_sub(end.len()) else {
             return false;
         };

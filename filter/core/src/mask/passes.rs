@@ -15,7 +15,7 @@ pub enum Passed {
 #[derive(Clone, Debug, Default)]
 pub struct Passes {
     /// Detectors whose values stay.
-    pub detectors: HashSet<String>,
+    pub detectors: HashSet<&'static str>,
     /// Fingerprints of values that stay.
     pub exempt: HashSet<String>,
 }

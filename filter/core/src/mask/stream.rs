@@ -268,7 +268,7 @@ impl TextMask {
         if reasons & turn::ANCHOR != 0 && starts_with_anchor(rest)
             || reasons & turn::TOKEN != 0
                 && self.is_boundary(bytes)
-                && (rest.starts_with(b"MA") || catalog.tokens(Start::Word).pattern.may_match(rest))
+                && (rest.starts_with(b"MA") || catalog.may_begin(rest))
         {
             return true;
         }

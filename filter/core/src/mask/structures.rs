@@ -5,7 +5,7 @@
 use super::detector::{Check, Detector, Grade, Rule, Start, Tail};
 
 /// Detectors of structures: what has no vendor.
-pub(super) static STRUCTURES: [Detector; 22] = [
+pub(super) static STRUCTURES: [Detector; 25] = [
     Detector {
         name: "private-key",
         rule: Rule::Token {
@@ -39,6 +39,34 @@ pub(super) static STRUCTURES: [Detector; 22] = [
         ],
     },
     Detector {
+        name: "putty-private-key",
+        rule: Rule::Token {
+            proof: r"Private-Lines: [0-9]{1,3}(?:\\+r)?(?:\\+n|\r?\n)[ \t]{0,16}[A-Za-z0-9+/=]{16}",
+            start: Start::Word,
+            tail: Tail::Pem,
+            check: Check::Pattern,
+        },
+        examples: &[concat!(
+            "Public-Lines: 1\nAAAAB3NzaC1yc2E=\n«Private-Lines: 1\n",
+            "AAAAIGX2sYpZd1V9w0BAQEFQ2xhc3NpY2Fs»\nnext: 1\n"
+        )],
+        counter_examples: &["Private-Lines: 14", "Private-Lines: 1\n\n"],
+    },
+    Detector {
+        name: "ssh2-private-key",
+        rule: Rule::Token {
+            proof: r"---- BEGIN SSH2 (?:ENCRYPTED )?PRIVATE KEY ----\r?\n(?:[A-Za-z0-9+/=]{16}|[A-Z][A-Za-z-]{2,20}: [ -\[\]-~]{0,100}\r?\n)",
+            start: Start::Word,
+            tail: Tail::Pem,
+            check: Check::Pattern,
+        },
+        examples: &[concat!(
+            "«---- BEGIN SSH2 ",
+            "PRIVATE KEY ----\nComment: \"rsa\"\nAAAAIGX2sYpZd1V9w0BAQEFQ2xhc3NpY2Fs»\n---- END SSH2 PRIVATE KEY ----\n"
+        )],
+        counter_examples: &["---- BEGIN SSH2 PUBLIC KEY ----\nAAAAB3NzaC1yc2EAAAAD\n"],
+    },
+    Detector {
         name: "private-key-base64",
         rule: Rule::Token {
             proof: r"LS0tLS1CRUdJTi[A-Za-z0-9+/]{38}",
@@ -57,7 +85,7 @@ pub(super) static STRUCTURES: [Detector; 22] = [
     Detector {
         name: "jwt",
         rule: Rule::Token {
-            proof: r"eyJ[A-Za-z0-9_-]{10,}\.(?:eyJ[A-Za-z0-9_-]{4}|\.?[A-Za-z0-9_-]{16})",
+            proof: r"ey[AJ][A-Za-z0-9_-]{10,}\.(?:eyJ[A-Za-z0-9_-]{4}|\.?[A-Za-z0-9_-]{16})",
             start: Start::Word,
             tail: Tail::Dotted,
             check: Check::Jwt,
@@ -201,6 +229,21 @@ pub(super) static STRUCTURES: [Detector; 22] = [
             "«q7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQrq7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQrq7Zk2LmX9vTb+BStRnW8sQ==»;EndpointSuffix=core.windows.net"
         )],
         counter_examples: &["AccountKey=<key>;"],
+    },
+    Detector {
+        name: "azure-shared-access-signature",
+        rule: Rule::Named {
+            names: &["sig"],
+            grade: Grade::Generated,
+        },
+        examples: &[concat!(
+            "https://acme.blob.core.windows.net/c?sv=2022-11-02&sp=rl&sig=",
+            "«q7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQr%2Bq7Zk2LmX9vT%3D»&se=2027"
+        )],
+        counter_examples: &[
+            "sig = \"q7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQr\"",
+            "?sv=1&sig=<signature>",
+        ],
     },
     Detector {
         name: "private-key-value",
@@ -470,6 +513,10 @@ pub(super) static STRUCTURES: [Detector; 22] = [
                 "passcode",
                 "pw",
                 "passwordvalue",
+                "dbpass",
+                "rootpass",
+                "userpass",
+                "adminpass",
                 "identified",
                 "converttosecure",
                 "requirepass",

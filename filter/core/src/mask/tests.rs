@@ -345,7 +345,7 @@ fn confidence_is_that_of_what_announced_the_value() {
 #[test]
 fn a_value_that_is_too_long_to_be_kept_does_not_pass() {
     let passes = Passes {
-        detectors: ["jwt".to_owned()].into(),
+        detectors: ["jwt"].into(),
         ..Passes::default()
     };
     let masker = masker().passing(Rc::new(passes));
@@ -364,6 +364,38 @@ fn a_value_that_is_too_long_to_be_kept_does_not_pass() {
         assert_eq!(findings[0].passed, passed);
         let expected = if passed.is_some() { &text } else { &masked };
         assert_eq!(String::from_utf8(sent).as_ref(), Ok(expected));
+    }
+}
+
+#[test]
+fn a_detector_of_the_deployment_finds_its_values_in_any_cut() {
+    let custom = Custom {
+        name: "acme-key",
+        pattern: "(?:acme)-(?:[a-z0-9]{8}-){1,3}[A-F]{4}",
+        check: CustomCheck::None,
+    };
+    let customs = Rc::new(Customs::compile(&[custom]).unwrap());
+    let catalog = Rc::new(Catalog::new().with(customs));
+    let masker = Masker::new(catalog, &keys(), "acme", "mia");
+    let text = "x acme-q7zk2lmx-9vtb4rnw-ABCD, acme-q7zk2lmx- and a long word, \
+                \"acme-q7zk2lmx-ABCD\" xacme-q7zk2lmx-ABCD acme-q7zk2lmx-ABCDE MASKED_ACME_KEY_ABCDEFGHIJKLMNOP";
+    let mut findings = Vec::new();
+    let whole = masker.mask(text, &mut findings).unwrap();
+    let spans: Vec<_> = findings.iter().map(|it| (it.offset, it.length)).collect();
+    assert_eq!(spans, [(2, 27), (64, 18)]);
+    assert!(findings.iter().all(|it| it.detector == "acme-key"));
+    assert!(
+        whole
+            .ends_with(" xacme-q7zk2lmx-ABCD acme-q7zk2lmx-ABCDE MASKED_ACME_KEY_ABCDEFGHIJKLMNOP")
+    );
+    for cut in 0..text.len() {
+        let (mut mask, mut out, mut found) = (TextMask::new(), String::new(), Vec::new());
+        let (start, rest) = text.split_at(cut);
+        for piece in [start, rest] {
+            mask.push(&masker, piece, &mut out, &mut found);
+        }
+        mask.finish(&masker, &mut out, &mut found);
+        assert_eq!((&out, &found), (&whole, &findings), "{cut}");
     }
 }
 
@@ -585,10 +617,19 @@ fn fragment() -> impl Strategy<Value = String> {
         "db:",
         "hunter2-Xq",
         "==",
+        "kind: Secret\n",
+        "data:\n  a: ",
+        "apiVersion: v1\n",
+        "\"kty\":\"oct\",",
+        "mysql -p",
+        "API key ",
+        "\"\"\"",
+        "|\n",
     ];
     prop_oneof![
         3 => select(values),
         2 => select(examples),
+        2 => select(forms::texts()),
         1 => select(misses),
         2 => cut,
         6 => select(pieces.map(str::to_owned).to_vec()),
@@ -619,8 +660,7 @@ fn unmarked(example: &str) -> (String, usize, usize) {
 }
 
 fn detectors() -> impl Iterator<Item = &'static detector::Detector> {
-    let catalog = catalog();
-    (0..).map_while(move |at| catalog.entry(at).map(|entry| entry.detector))
+    patterns::detectors()
 }
 
 fn mask(text: &str) -> (String, Vec<Finding>) {

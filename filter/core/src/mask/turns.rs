@@ -41,6 +41,19 @@ impl Turns {
         Self { misfits }
     }
 
+    /// Takes in the beginning of one more token.
+    pub(super) fn add(&mut self, beginning: &[u8]) {
+        let bucket = turn::TOKEN.trailing_zeros();
+        for lane in 1..LANES {
+            let shift = BUCKETS * u32::try_from(LANES - 1 - lane).unwrap_or_default() + bucket;
+            for (byte, misfits) in (0..=u8::MAX).zip(self.misfits.iter_mut()) {
+                if beginning.get(lane - 1).is_none_or(|wanted| *wanted == byte) {
+                    *misfits &= !(1 << shift);
+                }
+            }
+        }
+    }
+
     /// The places from this one on, but for the last, that give reasons.
     pub(super) fn of<'a>(&'a self, bytes: &'a [u8], from: usize) -> Places<'a> {
         let before = from.checked_sub(1).and_then(|before| bytes.get(before));

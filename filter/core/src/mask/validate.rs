@@ -55,6 +55,7 @@ pub(super) fn value_holds(grade: Grade, value: &str, quoted: bool, strict: bool)
         Grade::Header => quoted_less_words(value) && is_generated(value, 24),
         Grade::Basic => is_basic(value),
         Grade::Generated => is_generated(value, if strict { 20 } else { 16 }),
+        Grade::Opaque if strict => value.len() >= 12 && is_opaque(value),
         Grade::Opaque => is_opaque(value) || is_password(value, quoted, strict),
         Grade::Password => is_password(value, quoted, strict),
     }
@@ -69,7 +70,7 @@ pub(super) fn url_password_holds(value: &str) -> bool {
     let has_other = value
         .bytes()
         .any(|b| !b.is_ascii_alphabetic() && !matches!(b, b'-' | b'_'));
-    has_letter && has_other || value.len() >= 8 && !is_wordy(value)
+    has_letter && has_other || value.len() >= 8 && (!is_wordy(value) || switches(value) >= 4)
 }
 
 /// Whether this is a secret access key behind its id.

@@ -1026,7 +1026,7 @@ pub(super) static VENDORS: [Detector; 182] = [
         )],
         &["https://ptb.disco"],
     ),
-    token(
+    infix(
         "telegram-bot",
         r"[0-9]{8,10}:AA[A-Za-z0-9_-]{27}",
         Tail::Word,
@@ -1057,7 +1057,7 @@ pub(super) static VENDORS: [Detector; 182] = [
         &[concat!("key", "-2cc64b54eb485b568040af995767104a")],
         &["key-2cc64b54e"],
     ),
-    token(
+    infix(
         "mailchimp",
         r"[0-9a-f]{32}-us[0-9]{1,2}",
         Tail::Exact,
@@ -1321,7 +1321,7 @@ pub(super) static VENDORS: [Detector; 182] = [
         &[concat!("NRI", "Q-XeQyj0zH0nNhrbS8Rkkr2X7wM2_HWikb")],
         &["NRIQ-XeQyj0z"],
     ),
-    token(
+    infix(
         "newrelic-license",
         r"[0-9a-f]{36}NRAL",
         Tail::Exact,

@@ -210,3 +210,26 @@ fn a_rule_for_answers_says_nothing_of_requests_and_shadows_are_named() {
     let mut bench = with(json!([rule("leaks", &answers, "deny")]), json!([]));
     assert!(sent(bench.chat(&given).1, &given).contains("MASKED_GITHUB_PAT"));
 }
+
+#[test]
+fn a_detector_of_the_deployment_masks_and_has_rules_of_its_own() {
+    let custom = json!([{
+        "name": "acme-key", "pattern": "acme_[a-z0-9]{24}",
+        "examples": ["acme_q7zk2lmx9vtb4rnw8syc1dhf"],
+    }]);
+    let findings = json!({ "at_least": 2, "detectors": ["acme-key"] });
+    let mut bench = Bench::with(|config| {
+        config["masking"] = json!({ "custom": custom });
+        config["rules"] = json!([rule("ours", &findings, "deny")]);
+    });
+    let one = body("key acme_q7zk2lmx9vtb4rnw8syc1dhf .");
+    let (exchange, step) = bench.chat(&one);
+    assert!(sent(step, &one).contains("key MASKED_ACME_KEY_"));
+    assert_eq!(
+        actions(&bench.finish(exchange, 0)),
+        own(&[("acme-key", "request", "mask")])
+    );
+    let two = body("acme_q7zk2lmx9vtb4rnw8syc1dhf acme_17zk2lmx9vtb4rnw8syc1dhf");
+    let (exchange, _) = bench.chat(&two);
+    assert_eq!(bench.finish(exchange, 400).rule(), "ours");
+}

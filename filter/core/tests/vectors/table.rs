@@ -30,21 +30,19 @@ pub(super) fn run() -> usize {
             let (text, start, end) = unmarked(example);
             let (out, findings) = in_pieces([text.as_str()].into_iter());
             let placeholder = placeholder(detector.name, &out[start..]);
-            let fingerprint = findings.first().map(|found| found.fingerprint.clone());
-            let fingerprint = fingerprint.unwrap_or_default();
+            let fingerprint = findings.first().map(|found| &found.fingerprint);
+            let fingerprint = fingerprint.map_or("", String::as_str);
             let line = format!("{placeholder} {fingerprint}");
             if expected.next() != Some(line.as_str()) {
                 wrong.push(line);
                 continue;
             }
             let masked = format!("{}{placeholder}{}", &text[..start], &text[end..]);
-            let finding = Finding {
-                detector: detector.name,
-                offset: start as u64,
-                length: (end - start) as u64,
-                fingerprint,
-            };
-            check(&text, &masked, &[finding]);
+            let found = findings.iter();
+            let found = found.map(|it| (it.detector, it.offset, it.offset + it.length));
+            let expected = (detector.name, start as u64, end as u64);
+            assert!(found.eq([expected]), "{text}");
+            check(&text, &masked, &findings);
             count += 1;
         }
         for example in detector.counter_examples {

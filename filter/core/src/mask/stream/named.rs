@@ -58,7 +58,9 @@ impl TextMask {
         if let Some(object) = &mut self.object
             && let Some((detector, grade)) = object.member(run.masker.catalog(), raw, byte)
         {
-            self.armed = Some(Armed::new(detector, grade, Gap::Member, since));
+            let armed = Armed::new(detector, grade, Gap::Member, since);
+            let is_sure = object.is_sure();
+            self.armed = Some(if is_sure { armed } else { armed.strict() });
             return;
         }
         self.object = self.object.filter(|object| object.goes_on(raw, since));
@@ -84,6 +86,22 @@ impl TextMask {
                 let armed = Armed::new(detector, grade, gap, since).strict();
                 self.armed = Some(armed.behind(is_tag));
             }
+            return;
+        }
+        // `HTTPBasicAuth("user", "…")`
+        if byte == b'(' && (raw.ends_with("asicAuth") || raw.ends_with("NetworkCredential")) {
+            let named = Name::read("password").and_then(|name| run.masker.catalog().named(&name));
+            if let Some((detector, grade)) = named {
+                self.armed = Some(Armed::new(detector, grade, Gap::Pair, since).strict());
+            }
+            return;
+        }
+        // the signature of a shared access signature stands in a query
+        let is_query = from
+            .and_then(|from| from.checked_sub(1))
+            .and_then(|at| run.text.as_bytes().get(at))
+            .is_some_and(|before| matches!(before, b'&' | b'?' | b';'));
+        if raw.eq_ignore_ascii_case("sig") && !(is_query && byte == b'=') {
             return;
         }
         // a segment of `arn:…:secret:name`
@@ -182,6 +200,18 @@ impl TextMask {
         escaped: bool,
         strict: bool,
     ) -> Verdict {
+        let tripled = [quote, quote];
+        match run.text.as_bytes().get(self.at..self.at + 2) {
+            None if run.text.as_bytes().get(self.at) == Some(&quote) && !run.is_final => {
+                return Verdict::Hold;
+            }
+            Some(marks) if marks == tripled && !escaped => {
+                // `"""value"""`
+                self.at += 1;
+                return Verdict::Pass;
+            }
+            _ => {}
+        }
         if let Some(inner @ (b'"' | b'\'')) = run.text.as_bytes().get(self.at)
             && *inner != quote
             && !escaped

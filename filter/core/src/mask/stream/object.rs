@@ -15,8 +15,8 @@ pub(super) struct Object {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// `kind: Secret`; in its data or before it.
-    Secret { in_data: bool },
+    /// `kind: Secret`, or an object whose kind has not come; in its data or not.
+    Secret { in_data: bool, is_sure: bool },
     /// `"kty": …`
     Jwk,
 }
@@ -32,14 +32,20 @@ impl Object {
     ) -> Option<Self> {
         let is_quote = matches!(byte, b'"' | b'\'' | b'\\');
         let kind = match raw {
-            "kty" if is_quote => Kind::Jwk,
+            "kty" | "crv" if is_quote || byte == b':' => Kind::Jwk,
+            "apiVersion" => Kind::Secret {
+                in_data: false,
+                is_sure: false,
+            },
             "Secret" if is_quote || matches!(byte, b'\n' | b'\r') => {
                 let key = before().trim_end_matches([' ', '"', '\'', '\\']);
                 let key = key
                     .strip_suffix(':')?
                     .trim_end_matches([' ', '"', '\'', '\\']);
-                key.ends_with("kind")
-                    .then_some(Kind::Secret { in_data: false })?
+                key.ends_with("kind").then_some(Kind::Secret {
+                    in_data: false,
+                    is_sure: true,
+                })?
             }
             _ => return None,
         };
@@ -57,9 +63,10 @@ impl Object {
         match &mut self.kind {
             Kind::Jwk => {
                 let is_private = matches!(raw, "d" | "p" | "q" | "dp" | "dq" | "qi" | "k");
-                (is_private && is_quote).then(|| (catalog.jwk(), Grade::Generated))
+                (is_private && (is_quote || byte == b':'))
+                    .then(|| (catalog.jwk(), Grade::Generated))
             }
-            Kind::Secret { in_data } => {
+            Kind::Secret { in_data, .. } => {
                 match raw {
                     "data" | "stringData" => *in_data = true,
                     "apiVersion" | "kind" | "metadata" | "type" | "immutable" => *in_data = false,
@@ -84,9 +91,15 @@ impl Object {
         }
     }
 
+    /// Whether the object is known to hold secrets.
+    pub(super) fn is_sure(self) -> bool {
+        !matches!(self.kind, Kind::Secret { is_sure: false, .. })
+    }
+
     /// Whether this is still the object at a name that ends at `offset`.
-    pub(super) fn goes_on(&self, raw: &str, offset: u64) -> bool {
-        offset.saturating_sub(self.since) <= REACH && raw != "---"
+    pub(super) fn goes_on(self, raw: &str, offset: u64) -> bool {
+        let is_other = raw == "---" || raw == "kind" && !self.is_sure();
+        offset.saturating_sub(self.since) <= REACH && !is_other
     }
 
     /// Counts the reach from a masked value on.

@@ -1,10 +1,10 @@
 //! Tokens: what an automaton recognises where it begins.
 
-use regex_automata::dfa::Automaton as _;
+use regex_automata::dfa::Automaton;
 
 use super::{Run, TextMask, Verdict};
 use crate::mask::bytes::{is_opening, is_word};
-use crate::mask::catalog::Pattern;
+use crate::mask::catalog::{Pattern, Tokens};
 use crate::mask::detector::{Check, Rule, Start, Tail};
 use crate::mask::placeholder::{DIGEST_LENGTH, Look, PREFIX, look};
 use crate::mask::validate::proof_holds;
@@ -73,17 +73,23 @@ impl TextMask {
             // `eyJ-eyJ-eyJ-` costs an attempt of full length at each dash
             return Verdict::Pass;
         }
-        let verdict = self.attempt(run, Start::Word);
+        let masker = run.masker;
+        let catalog = masker.catalog();
+        let mut verdict = self.attempt(run, catalog.tokens(Start::Word));
+        if verdict == Verdict::Pass
+            && let Some(customs) = catalog.customs()
+        {
+            verdict = self.attempt(run, customs.tokens());
+        }
         let opens = self.at == 0 || is_opening(before);
         if verdict == Verdict::Pass && opens {
-            return self.attempt(run, Start::Opening);
+            verdict = self.attempt(run, catalog.tokens(Start::Opening));
         }
         verdict
     }
 
-    fn attempt(&mut self, run: &mut Run<'_>, start: Start) -> Verdict {
+    fn attempt(&mut self, run: &mut Run<'_>, tokens: &Tokens<impl Automaton>) -> Verdict {
         let catalog = run.masker.catalog();
-        let tokens = catalog.tokens(start);
         let (found, is_cut) = match look_for(&tokens.pattern, run, self.at, TOKEN_CAP) {
             Seen::More => return Verdict::Hold,
             Seen::Matches { found, is_cut } => (found, is_cut),
@@ -95,7 +101,7 @@ impl TextMask {
             let Some(entry) = catalog.entry(owner) else {
                 continue;
             };
-            let Rule::Token { tail, check, .. } = entry.detector.rule else {
+            let Rule::Token { tail, check, .. } = entry.rule else {
                 continue;
             };
             let in_blob =
@@ -126,7 +132,7 @@ impl TextMask {
         let fitting = owners.iter().filter(|owner| {
             catalog
                 .entry(**owner)
-                .is_some_and(|entry| match entry.detector.rule {
+                .is_some_and(|entry| match entry.rule {
                     Rule::Token { tail, check, .. } => {
                         let prefix = entry.prefix.as_str();
                         tail != Tail::Pem
@@ -151,7 +157,12 @@ impl TextMask {
 }
 
 /// Steps an automaton from `at` until it is dead, has seen `cap` bytes, or lacks text.
-pub(super) fn look_for(pattern: &Pattern, run: &Run<'_>, at: usize, cap: usize) -> Seen {
+pub(super) fn look_for(
+    pattern: &Pattern<impl Automaton>,
+    run: &Run<'_>,
+    at: usize,
+    cap: usize,
+) -> Seen {
     let dfa = &pattern.dfa;
     let mut state = pattern.start;
     let mut found = Vec::new();

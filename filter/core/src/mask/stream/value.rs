@@ -78,17 +78,17 @@ impl TextMask {
             return;
         };
         let proof = run.text.get(self.at..end).unwrap_or_default();
-        let mut seal = run.masker.sealer().begin(entry.detector.name);
+        let mut seal = run.masker.sealer().begin(entry.name);
         seal.update_value(proof.as_bytes());
-        match (&entry.detector.rule, tail) {
+        match (&entry.rule, tail) {
             (_, Tail::Pem) => seal.update_canonical(first_line(proof).as_bytes()),
             (Rule::Url, _) => seal.update_canonical(&percent_decoded(proof)),
             _ => seal.update_canonical(proof.as_bytes()),
         }
         run.out
             .push_str(run.text.get(self.sent..self.at).unwrap_or_default());
-        let in_line = tail == Tail::Pem && !first_line(proof).is_empty();
-        let is_wanted = run.masker.passes().any() || checksum::is_known(entry.detector.name);
+        let in_line = tail == Tail::Pem && proof.bytes().next_back().is_some_and(is_base64);
+        let is_wanted = run.masker.passes().any() || checksum::is_known(entry.name);
         let kept = is_wanted.then(|| {
             let mut kept = Kept::default();
             kept.add(proof);
@@ -205,7 +205,7 @@ impl TextMask {
             let (placeholder, fingerprint) = run.masker.sealer().end(seal, &entry.kind);
             run.out.push_str(&placeholder);
             let whole = kept.filter(|kept| !kept.is_cut).map(|kept| kept.text);
-            let name = entry.detector.name;
+            let name = entry.name;
             let checksum = whole
                 .as_ref()
                 .and_then(|value| checksum::holds(name, value));

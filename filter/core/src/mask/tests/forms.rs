@@ -268,6 +268,22 @@ const FOUND: &[&str] = &[
     "Set-Cookie: connect.sid=«K»; Path=/\n",
     "Set-Cookie: session=«K»; HttpOnly\n",
     "Cookie: PHPSESSID=«K»\n",
+    "https://a.blob.core.windows.net/c?sv=2022-11-02&sig=«S»&se=2027",
+    // objects
+    "apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\ndata:\n  settings: «B»\n",
+    "apiVersion: v1\ndata:\n  settings: «B»\nkind: Secret\n",
+    "kind: Secret\nstringData:\n  smtp: «P»\n",
+    "{\"kty\":\"oct\",\"k\":\"«K»\"}",
+    "{\"crv\":\"P-256\",\"d\":\"«K»\",\"kty\":\"EC\"}",
+    "{kty: 'oct', k: '«K»'}",
+    // over lines
+    "const PASSWORD: &str =\n    \"«P»\";",
+    "password = \"\"\"«P»\"\"\"",
+    "password: |\n  «P»\n",
+    "password: >-\n  «P»\n",
+    // pairs
+    "new NetworkCredential(\"ci\", \"«P»\")",
+    "requests.get(u, auth=HTTPBasicAuth(\"ci\", \"«P»\"))",
     // prose
     "the password is «P» for now",
     "The password is: «P»\n",
@@ -340,6 +356,7 @@ const UNTOUCHED: &[&str] = &[
     "primary key (id2)",
     "<key>CFBundleVersion</key>\n<string>1.0.2b3</string>",
     "kind: Secret\nmetadata:\n  name: app-tls-2\ntype: Opaque\n",
+    "apiVersion: v1\ndata:\n  mode: Prod2-x9\nkind: ConfigMap\n",
     "kind: ConfigMap\ndata:\n  mode: cHJvZHVjdGlvbjI=\n",
     "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\",\"kid\":\"a1\"}",
 ];
@@ -348,11 +365,7 @@ const UNTOUCHED: &[&str] = &[
 fn every_form_is_found_and_nothing_else() {
     let mut wrong = Vec::new();
     for form in FOUND {
-        let mut example = (*form).to_owned();
-        for (name, value) in VALUES {
-            example = example.replace(&format!("«{name}»"), &format!("«{value}»"));
-        }
-        let (text, start, end) = unmarked(&example);
+        let (text, start, end) = filled(form);
         let found: Vec<_> = mask(&text)
             .1
             .iter()
@@ -371,4 +384,21 @@ fn forms_without_a_secret_stay() {
         let findings = mask(&format!("{form}\n")).1;
         assert!(findings.is_empty(), "{form}: {findings:?}");
     }
+}
+
+/// The forms with their values, and those without.
+pub(super) fn texts() -> Vec<String> {
+    let found = FOUND.iter().map(|form| filled(form).0);
+    found
+        .chain(UNTOUCHED.iter().map(|form| (*form).to_owned()))
+        .collect()
+}
+
+/// A form with its value, and where that is.
+fn filled(form: &str) -> (String, usize, usize) {
+    let mut example = form.to_owned();
+    for (name, value) in VALUES {
+        example = example.replace(&format!("«{name}»"), &format!("«{value}»"));
+    }
+    unmarked(&example)
 }

@@ -1,0 +1,111 @@
+//! The detectors of a configuration: those of the gateway, and its own.
+
+use std::rc::Rc;
+
+use wildmatch::WildMatch;
+
+use crate::mask::{
+    Catalog, Custom, CustomCheck, Customs, MAX_CUSTOM, MaskKeys, Masker, detector_names,
+};
+
+use super::raw::{RawCheck, RawCustom};
+
+/// Longest example, in bytes.
+const MAX_EXAMPLE_BYTES: usize = 4096;
+/// Most examples and counter-examples of a detector, each.
+const MAX_EXAMPLES: usize = 64;
+
+/// All detectors that a configuration knows.
+#[derive(Clone, Debug, Default)]
+pub struct Detectors {
+    customs: Option<Rc<Customs>>,
+}
+
+impl Detectors {
+    /// Compiles the detectors of a configuration and tries their examples.
+    pub(super) fn of(all: &[RawCustom], check: &mut impl FnMut(bool, &str, &str)) -> Self {
+        let path = |place: usize, key: &str| format!("masking.custom[{place}]{key}");
+        check(all.len() <= MAX_CUSTOM, "masking.custom", "more than 64");
+        let customs: Vec<Custom<'_>> = all.iter().take(MAX_CUSTOM).map(custom).collect();
+        if customs.is_empty() {
+            return Self::default();
+        }
+        let customs = match Customs::compile(&customs) {
+            Ok(customs) => Rc::new(customs),
+            Err((place, error)) => {
+                check(false, &path(place, ""), &error.to_string());
+                return Self::default();
+            }
+        };
+        let catalog = Rc::new(Catalog::new().with(Rc::clone(&customs)));
+        let masker = Masker::new(catalog, &MaskKeys::default(), "", "");
+        for (place, raw) in all.iter().enumerate() {
+            let anchor = raw.anchor.as_deref().unwrap_or_default();
+            let begins = customs.begins_with(place, anchor);
+            let reason = "the pattern does not begin with these characters";
+            check(begins, &path(place, ".anchor"), reason);
+            check(!raw.examples.is_empty(), &path(place, ".examples"), "empty");
+            for (list, key, wanted) in [
+                (&raw.examples, "examples", true),
+                (&raw.counter_examples, "counter_examples", false),
+            ] {
+                let few = list.len() <= MAX_EXAMPLES;
+                check(few, &path(place, &format!(".{key}")), "more than 64");
+                for (number, text) in list.iter().enumerate().take(MAX_EXAMPLES) {
+                    let mut findings = Vec::new();
+                    let short = text.len() <= MAX_EXAMPLE_BYTES;
+                    if short {
+                        masker.mask(text, &mut findings);
+                    }
+                    let mut found = findings.iter().map(|finding| finding.detector);
+                    let reason = match (short, wanted) {
+                        (false, _) => "longer than 4 KiB",
+                        (true, true) => "the detector finds nothing in it",
+                        (true, false) => "the detector finds something in it",
+                    };
+                    check(
+                        short && found.any(|name| name == raw.name) == wanted,
+                        &path(place, &format!(".{key}[{number}]")),
+                        reason,
+                    );
+                }
+            }
+        }
+        Self {
+            customs: Some(customs),
+        }
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        let customs = self.customs.iter().flat_map(|customs| customs.names());
+        detector_names().chain(customs)
+    }
+
+    /// Those that globs name; all, if there are no globs.
+    pub(super) fn named(&self, globs: &[String]) -> Vec<&'static str> {
+        let globs: Vec<WildMatch> = globs.iter().map(|glob| WildMatch::new(glob)).collect();
+        let named = |name: &&str| globs.iter().any(|glob| glob.matches(name));
+        self.names().filter(named).collect()
+    }
+
+    /// The table that finds them.
+    pub fn catalog(&self) -> Catalog {
+        match &self.customs {
+            Some(customs) => Catalog::new().with(Rc::clone(customs)),
+            None => Catalog::new(),
+        }
+    }
+}
+
+fn custom(raw: &RawCustom) -> Custom<'_> {
+    Custom {
+        name: &raw.name,
+        pattern: &raw.pattern,
+        check: match raw.check {
+            RawCheck::None => CustomCheck::None,
+            RawCheck::Plain => CustomCheck::Plain,
+            RawCheck::Random => CustomCheck::Random,
+        },
+    }
+}
