@@ -38,6 +38,9 @@ mod turns;
 #[path = "../src/mask/vendors.rs"]
 mod vendors;
 
+/// An automaton on its way to a file.
+type Automaton = dense::DFA<Vec<u32>>;
+
 /// Separators in a PEM block: white space, escapes of it, quotes, and what joins strings.
 const PEM_GAP: &str = r#"(?:[ \t\r\n"'+,]|\\+[nrt]|\\)"#;
 
@@ -57,7 +60,9 @@ fn main() {
     let words = automaton(&proofs(Start::Word).collect::<Vec<_>>());
     let openings = automaton(&proofs(Start::Opening).collect::<Vec<_>>());
     let ends = patterns::name_ends().map(|(.., end)| end.chars().rev().collect());
-    write("turns", &table::of(&words, &openings));
+    let encoded = automaton(&encoded());
+    write("turns", &table::of(&words, &openings, &encoded));
+    write("encoded", &bytes_of(&encoded));
     write("words", &bytes_of(&words));
     write("openings", &bytes_of(&openings));
     write("pem", &bytes_of(&automaton(&pem())));
@@ -74,7 +79,7 @@ fn write(name: &str, bytes: &[u8]) {
 }
 
 /// One automaton for some patterns.
-fn automaton(patterns: &[String]) -> dense::DFA<Vec<u32>> {
+fn automaton(patterns: &[String]) -> Automaton {
     dense::Builder::new()
         .configure(
             dense::Config::new()
@@ -89,7 +94,7 @@ fn automaton(patterns: &[String]) -> dense::DFA<Vec<u32>> {
 }
 
 /// An automaton in the byte order of the target.
-fn bytes_of(dfa: &dense::DFA<Vec<u32>>) -> Vec<u8> {
+fn bytes_of(dfa: &Automaton) -> Vec<u8> {
     let little = env::var("CARGO_CFG_TARGET_ENDIAN").is_ok_and(|order| order == "little");
     let (bytes, padding) = if little {
         dfa.to_bytes_little_endian()
@@ -100,6 +105,15 @@ fn bytes_of(dfa: &dense::DFA<Vec<u32>>) -> Vec<u8> {
         .get(padding..)
         .expect("less padding than bytes")
         .to_vec()
+}
+
+/// How a text begins in base64 and in hex, in the order of `mask::detector::Encoding`: bytes that are
+/// printed, in three of four letters and in one of two digits. What is no text dies out at once.
+fn encoded() -> [String; 2] {
+    let base64 =
+        "(?:[CDI-Za-f][A-HQ-Xg-nw-z0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/_-]){6}";
+    let hex = "(?:[2-7][0-9A-Fa-f]|0[9AaDd]){16}";
+    [base64.to_owned(), hex.to_owned()]
 }
 
 /// What a PEM block goes on with, in the order of `mask::catalog::pem`; the last is a header line.

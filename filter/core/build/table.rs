@@ -1,13 +1,9 @@
 //! The table of `mask::turns`: where anything of the catalogue may begin.
 
-use regex_automata::{
-    Anchored,
-    dfa::{Automaton as _, dense},
-    util::start,
-};
+use regex_automata::{Anchored, dfa::Automaton as _, util::start};
 
 use super::{
-    bytes, names,
+    Automaton, bytes, names,
     turns::{BUCKETS, LANES, turn},
 };
 
@@ -70,7 +66,7 @@ impl Beginning {
 }
 
 /// Each byte's misfits, eight bytes each, the least one first.
-pub(super) fn of(words: &dense::DFA<Vec<u32>>, openings: &dense::DFA<Vec<u32>>) -> Vec<u8> {
+pub(super) fn of(words: &Automaton, openings: &Automaton, encoded: &Automaton) -> Vec<u8> {
     let before_word = Bytes::of(|byte| !bytes::is_word(byte));
     let mut tokens = Vec::new();
     for first in 0..=u8::MAX {
@@ -91,7 +87,15 @@ pub(super) fn of(words: &dense::DFA<Vec<u32>>, openings: &dense::DFA<Vec<u32>>) 
             Beginning([Bytes::ALL, opening, first_of_all, second, third])
         })
     });
+    let before_run = Bytes::of(|byte| !bytes::is_in_base64(byte));
+    let encodings = (0..=u8::MAX).flat_map(|first| {
+        let first_of_all = Bytes::of(move |byte| byte == first);
+        beginnings(encoded, first).map(move |[second, third, fourth]| {
+            Beginning([before_run, first_of_all, second, third, fourth])
+        })
+    });
     let mut buckets = merge(tokens, turn::TOKEN);
+    buckets.extend(merge(encodings.collect(), turn::ENCODED));
     buckets.extend(merge(anchors, turn::ANCHOR));
     buckets.extend(merge(behind_opening.collect(), turn::OPENING));
     buckets.extend(merge(others(), turn::OTHER));
@@ -127,7 +131,7 @@ fn others() -> Vec<Beginning> {
 
 /// What may follow a first byte, for each second one: the second, the third and the fourth bytes.
 /// Those with the same third and fourth ones are put together.
-fn beginnings(dfa: &dense::DFA<Vec<u32>>, first: u8) -> impl Iterator<Item = [Bytes; 3]> {
+fn beginnings(dfa: &Automaton, first: u8) -> impl Iterator<Item = [Bytes; 3]> {
     let start = start::Config::new().anchored(Anchored::Yes);
     let start = dfa.start_state(&start).expect("made for anchored searches");
     let after =

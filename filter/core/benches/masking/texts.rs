@@ -2,6 +2,9 @@
 
 use std::{fs, path::Path};
 
+#[path = "../../src/mask/bytes.rs"]
+#[allow(dead_code, reason = "one class counts here")]
+mod bytes;
 #[path = "../../src/mask/detector.rs"]
 #[allow(dead_code, reason = "only examples count here")]
 mod detector;

@@ -65,3 +65,14 @@ pub(super) fn is_bare(byte: u8) -> bool {
                 | b'\\'
         )
 }
+
+/// Characters of base64 without padding, standard and URL-safe.
+pub(super) fn is_in_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_')
+}
+
+/// Characters of a URL's parameter.
+pub(super) fn is_in_parameter(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'%' | b'+' | b'-' | b'.' | b'_' | b'~' | b'*' | b'!')
+}

@@ -1,5 +1,7 @@
 //! One form for a value that is written in many: what its fingerprint is made of.
 
+use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
+
 /// The base64 of the first line that a PEM block's proof shows.
 pub(super) fn first_line(proof: &str) -> &str {
     let body = proof.rsplit_once("-----").map_or("", |(_, body)| body);
@@ -35,6 +37,32 @@ pub(super) fn base64_of(line: &str) -> String {
     plain
 }
 
+/// What a text in base64 says, as far as it is whole.
+pub(super) fn base64_decoded(text: &str) -> Vec<u8> {
+    let standard = text.bytes().map(|byte| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => other,
+    });
+    let mut letters: Vec<u8> = standard.collect();
+    if letters.len() % 4 == 1 {
+        letters.pop();
+    }
+    // the last letters may hold bits that say nothing
+    let rest = letters.len() % 4;
+    letters.resize(letters.len().next_multiple_of(4), b'A');
+    let mut plain = BASE64.decode(&letters).unwrap_or_default();
+    plain.truncate(plain.len() - if rest == 0 { 0 } else { 4 - rest }.min(plain.len()));
+    plain
+}
+
+/// What hex digits say, as far as they are whole.
+pub(super) fn hex_decoded(digits: &str) -> Vec<u8> {
+    let whole = digits.len() / 2 * 2;
+    let digits = digits.as_bytes().get(..whole).unwrap_or_default();
+    HEXUPPER_PERMISSIVE.decode(digits).unwrap_or_default()
+}
+
 /// A part of a URL without percent signs that stand for bytes.
 pub(super) fn percent_decoded(value: &str) -> Vec<u8> {
     let mut plain = Vec::with_capacity(value.len());
@@ -43,7 +71,7 @@ pub(super) fn percent_decoded(value: &str) -> Vec<u8> {
         rest = after;
         if byte == b'%'
             && let Some((digits, after)) = after.split_first_chunk::<2>()
-            && let Ok(decoded) = data_encoding::HEXUPPER_PERMISSIVE.decode(digits)
+            && let Ok(decoded) = HEXUPPER_PERMISSIVE.decode(digits)
         {
             plain.extend(decoded);
             rest = after;

@@ -14,7 +14,7 @@ use regex_automata::util::start;
 
 use super::Confidence;
 use super::custom::Customs;
-use super::detector::{Detector, Grade, Rule, Start};
+use super::detector::{Detector, Encoding, Grade, Rule, Start};
 use super::names::Name;
 use super::patterns::{detectors, name_ends, proofs};
 use super::turns::{Places, Turns};
@@ -24,6 +24,7 @@ pub struct Catalog {
     words: Tokens,
     openings: Tokens,
     pem: Pattern,
+    encoded: Pattern,
     /// Where the machine looks closer.
     turns: Turns,
     /// Ends of key names, read from the last letter on.
@@ -77,7 +78,7 @@ impl Entry {
     pub(super) fn confidence(&self, strict: bool, checksum: Option<bool>) -> Confidence {
         match self.rule {
             _ if checksum == Some(true) => Confidence::Certain,
-            Rule::Token { .. } | Rule::Url | Rule::AwsPair => Confidence::High,
+            Rule::AwsPair | Rule::Encoded(_) | Rule::Token { .. } | Rule::Url => Confidence::High,
             _ if strict => Confidence::Low,
             Rule::Command | Rule::Fields | Rule::Jwk | Rule::Kubernetes | Rule::Named { .. } => {
                 Confidence::Medium
@@ -143,6 +144,7 @@ impl Catalog {
             words,
             openings,
             pem: Pattern::new(automaton!("pem")),
+            encoded: Pattern::new(automaton!("encoded")),
             name_ends: Pattern::new(automaton!("names")),
             named: name_ends().collect(),
             detectors: detectors().map(Entry::of).collect(),
@@ -190,6 +192,18 @@ impl Catalog {
 
     pub(super) fn pem(&self) -> &Pattern {
         &self.pem
+    }
+
+    /// What begins like a text in base64 or hex; numbers of patterns as those of [`Encoding`]'s
+    /// first ones.
+    pub(super) fn encoded(&self) -> &Pattern {
+        &self.encoded
+    }
+
+    /// The detector of values that are hidden so.
+    pub(super) fn encoded_by(&self, encoding: Encoding) -> Option<usize> {
+        let fits = |entry: &Entry| matches!(entry.rule, Rule::Encoded(its) if its == encoding);
+        self.detectors.iter().position(fits)
     }
 
     pub(super) fn url(&self) -> usize {

@@ -1,7 +1,7 @@
 //! Says in words what the table of detectors holds, for people who read what is masked and why.
 
-use super::detector::{Check, Detector, Grade, Rule, Start, Tail};
-use super::stream::{LINE_CAP, TOKEN_CAP};
+use super::detector::{Check, Detector, Encoding, Grade, Rule, Start, Tail};
+use super::stream::{ENCODED_CAP, LINE_CAP, TOKEN_CAP};
 use super::structures::STRUCTURES;
 use super::value_end::VALUE_CAP;
 use super::vendors::VENDORS;
@@ -80,6 +80,12 @@ fn describe(detector: &Detector, class: Class) -> Description {
         Rule::Fields => at("the last field of `host:port:base:user:password`", PASSWORD),
         Rule::Jwk => at("private members of an object with `\"kty\"`", GENERATED),
         Rule::Kubernetes => at("values of `data` and `stringData` of a `Secret`", OPAQUE),
+        Rule::Encoded(encoding) => (
+            Class::Structure,
+            words_of_encoding(encoding).to_owned(),
+            "what it hides is found by another detector",
+            ENCODED_CAP,
+        ),
         Rule::AwsPair => at(
             "what follows an AWS access key id",
             "40 characters of base64, no words",
@@ -120,6 +126,14 @@ fn words_of_grade(grade: Grade) -> &'static str {
         Grade::Header => "24 characters or more without words",
         Grade::Opaque => OPAQUE,
         Grade::Password => PASSWORD,
+    }
+}
+
+fn words_of_encoding(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Base64 => "base64 of a text, 24 characters or more, in its first 1,000",
+        Encoding::Hex => "hex digits of a text, 32 or more, in the first 1,000",
+        Encoding::Percent => "a URL's parameter from its first `%` on, in 1,000 characters",
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a detector is: one record of the table.
 
+use super::bytes::is_in_parameter;
+
 /// One kind of secret: how it is found, and texts that prove it.
 ///
 /// In an example the value stands between `«` and `»`; without marks the whole text is the value.
@@ -49,6 +51,19 @@ pub(super) enum Rule {
     Jwk,
     /// The secret key that follows a masked AWS access key id.
     AwsPair,
+    /// A run of characters that hides what another detector finds, by one level of encoding.
+    Encoded(Encoding),
+}
+
+/// How a value is hidden.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    /// Of standard or URL-safe letters, with or without padding.
+    Base64,
+    /// Two digits for each byte.
+    Hex,
+    /// `%` and two digits for some bytes.
+    Percent,
 }
 
 /// What may stand left of a token.
@@ -76,6 +91,8 @@ pub(super) enum Tail {
     Base64,
     /// The lines of a PEM block up to its END line.
     Pem,
+    /// What stands in a URL's parameter.
+    Percent,
 }
 
 impl Tail {
@@ -87,6 +104,7 @@ impl Tail {
             Self::Word | Self::Dotted => {
                 byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
             }
+            Self::Percent => is_in_parameter(byte),
             Self::Base64 => {
                 byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'_' | b'-')
             }

@@ -13,6 +13,7 @@
 //!
 //! `token` and `named` find where a value begins, `value` takes it to its end.
 
+mod encoded;
 mod named;
 mod object;
 mod token;
@@ -27,6 +28,7 @@ use super::names::{LONGEST, starts_with_anchor};
 use super::turns::turn;
 use super::{Finding, Masker};
 
+pub(super) use self::encoded::ENCODED_CAP;
 pub(super) use self::token::TOKEN_CAP;
 pub(super) use self::value::LINE_CAP;
 
@@ -62,6 +64,10 @@ pub struct TextMask {
     object: Option<Object>,
     /// A value that is being masked.
     value: Option<Box<Value>>,
+    /// End of the last run with percent signs that was decoded.
+    examined: u64,
+    /// The text is what a run of another text hides: nothing in it is decoded.
+    is_inner: bool,
 }
 
 /// What became of the text at a place.
@@ -87,20 +93,40 @@ impl TextMask {
         text: &str,
         findings: &mut Vec<Finding>,
     ) -> Option<String> {
-        let mut mask = Self::new();
         let (before, mut out) = (findings.len(), String::new());
-        let mut run = Run {
-            masker,
-            text,
-            is_final: true,
-            out: &mut out,
-            findings,
-        };
-        while mask.step(&mut run) != Verdict::Hold {}
+        let mask = Self::new().read(masker, text, &mut out, findings);
         (findings.len() > before).then(|| {
             out.push_str(text.get(mask.sent..).unwrap_or_default());
             out
         })
+    }
+
+    /// Finds what stands in a text that was encoded.
+    fn inner(masker: &Masker, text: &str, findings: &mut Vec<Finding>) {
+        let mask = Self {
+            is_inner: true,
+            ..Self::default()
+        };
+        mask.read(masker, text, &mut String::new(), findings);
+    }
+
+    /// Reads a whole text; appends to `out` what is decided but for its end.
+    fn read(
+        mut self,
+        masker: &Masker,
+        text: &str,
+        out: &mut String,
+        findings: &mut Vec<Finding>,
+    ) -> Self {
+        let mut run = Run {
+            masker,
+            text,
+            is_final: true,
+            out,
+            findings,
+        };
+        while self.step(&mut run) != Verdict::Hold {}
+        self
     }
 
     /// Takes the next piece of the channel's text; appends to `out` what may leave.
@@ -201,6 +227,12 @@ impl TextMask {
                 return verdict;
             }
         }
+        if byte == b'%' {
+            let verdict = self.percent(run);
+            if verdict != Verdict::Pass {
+                return verdict;
+            }
+        }
         if byte == b'-' && self.name.is_none() {
             let verdict = self.glued_option(run);
             if verdict != Verdict::Pass {
@@ -251,8 +283,9 @@ impl TextMask {
     fn skip(&mut self, catalog: &Catalog, bytes: &[u8]) {
         let last = self.at.max(bytes.len().saturating_sub(1));
         let from = self.at.saturating_sub(1);
+        let start = self.at;
         for (at, reasons) in catalog.turns(bytes, from) {
-            if self.stops(reasons, at, catalog, bytes) {
+            if self.stops(reasons, at, start, catalog, bytes) {
                 return self.find_name(bytes);
             }
         }
@@ -260,15 +293,25 @@ impl TextMask {
         self.find_name(bytes);
     }
 
-    /// Moves to the place at `at`, or to one shortly behind it; says whether something may begin
-    /// there.
-    fn stops(&mut self, reasons: u16, at: usize, catalog: &Catalog, bytes: &[u8]) -> bool {
+    /// Moves to the place at `at`, or to one shortly behind it, not before `start`; says whether
+    /// something may begin there.
+    fn stops(
+        &mut self,
+        reasons: u16,
+        at: usize,
+        start: usize,
+        catalog: &Catalog,
+        bytes: &[u8],
+    ) -> bool {
         self.at = at;
         let rest = bytes.get(at..).unwrap_or_default();
         if reasons & turn::ANCHOR != 0 && starts_with_anchor(rest)
             || reasons & turn::TOKEN != 0
                 && self.is_boundary(bytes)
                 && (rest.starts_with(b"MA") || catalog.may_begin(rest))
+            || reasons & turn::ENCODED != 0
+                && self.is_boundary(bytes)
+                && catalog.encoded().may_match(rest)
         {
             return true;
         }
@@ -276,12 +319,10 @@ impl TextMask {
             // an option of a command, a port before a colon; `://`; a token may follow an escape
             let ahead = match rest {
                 [b'-', b'a' | b'p' | b'P' | b'u' | b'w', ..] | [b'0'..=b'9', b':', ..] => Some(0),
-                [b'/', b'/', ..] => Some(1),
-                [b'\\', b'n' | b'r' | b't', _, ..] => Some(2),
-                [b'%', first, second, _, ..]
-                    if first.is_ascii_hexdigit() && second.is_ascii_hexdigit() =>
-                {
-                    Some(3)
+                [b'/', b'/', ..] | [b'\\', b'n' | b'r' | b't', ..] => Some(1),
+                [b'%', digits @ ..] if digits.iter().take(2).all(u8::is_ascii_hexdigit) => {
+                    // it may be the one that was just passed
+                    Some(usize::from(at < start))
                 }
                 _ => None,
             };

@@ -2,10 +2,10 @@
 //!
 //! The first detector that fits a key name takes it. All examples are invented.
 
-use super::detector::{Check, Detector, Grade, Rule, Start, Tail};
+use super::detector::{Check, Detector, Encoding, Grade, Rule, Start, Tail};
 
 /// Detectors of structures: what has no vendor.
-pub(super) static STRUCTURES: [Detector; 25] = [
+pub(super) static STRUCTURES: [Detector; 28] = [
     Detector {
         name: "private-key",
         rule: Rule::Token {
@@ -571,5 +571,53 @@ pub(super) static STRUCTURES: [Detector; 25] = [
         },
         examples: &[concat!("psk=\"", "«hunter2-Xq»\"")],
         counter_examples: &["psk=\"\""],
+    },
+    Detector {
+        name: "base64-encoded",
+        rule: Rule::Encoded(Encoding::Base64),
+        // a token, a line of a file, an address
+        examples: &[
+            concat!(
+                "data: \"",
+                "«Z2hwX2pJVW5BMjNQQUtrUVdGMG9OZW1WYUVPUnhFZnp1Wk5vaVhYaw==»\""
+            ),
+            concat!("k: ", "«REJfUEFTU1dPUkQ9Imh1bnRlcjItWHEiCg==»\n"),
+            concat!(
+                "echo ",
+                "«cG9zdGdyZXM6Ly9hcHA6cTdaazJMbVg5dkBkYi94Cg» | base64 -d"
+            ),
+        ],
+        counter_examples: &[
+            "data: \"VGhlIHF1aWNrIGJyb3duIGZveCBqdW1wcyBvdmVyIHRoZSBsYXp5IGRvZy4=\"",
+            "IfTheQuickBrownFoxJumpsOverTheLazyDog",
+        ],
+    },
+    Detector {
+        name: "hex-encoded",
+        rule: Rule::Encoded(Encoding::Hex),
+        examples: &[concat!(
+            "x = 0; y = '",
+            "«6768705f6a49556e413233504",
+            "14b6b515746306f4e656d5661454f5278»'"
+        )],
+        counter_examples: &[
+            "54686520717569636b2062726f776e20666f78206a756d7073206f766572",
+            "2fd4e1c67a2d28fced849ee1bb76e7391b93eb12",
+        ],
+    },
+    Detector {
+        name: "percent-encoded",
+        rule: Rule::Encoded(Encoding::Percent),
+        examples: &[
+            concat!(
+                "?next=https",
+                "«%3A%2F%2Fapp%3Aq7Zk2LmX9v%40db.example%2Fx»&page=2"
+            ),
+            concat!("body=", "«%7B%22password%22%3A%22hunter2-Xq%22%7D»\n"),
+        ],
+        counter_examples: &[
+            "?next=https%3A%2F%2Fdb.example%2Fx&page=2",
+            "100%de facto 50%ab",
+        ],
     },
 ];

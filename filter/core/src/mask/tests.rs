@@ -322,6 +322,31 @@ fn big_hostile_texts_are_read_in_linear_time_and_bounded_memory() {
 }
 
 #[test]
+fn places_behind_escapes_and_options_are_read_alike_in_every_cut() {
+    let token = concat!(
+        "rdme",
+        "_kpg1spjzqrsg2cbmn75myy1uxysmlsk2apo1ikr0zo7e1igabumm98ht4mc3it99ku68qz"
+    );
+    let texts = [
+        format!("\\{token}"),
+        format!("\\n{token}"),
+        format!("%20{token} 100% %2"),
+        "mysql -p0connectPassword = \"v4x9MlWGI9_lnX2\"".to_owned(),
+        "%7B%22password%22%3A%22hunter2-Xq%22%7D %".to_owned(),
+    ];
+    for text in texts {
+        let (whole, findings) = mask(&text);
+        assert_eq!(findings.len(), 1, "{text}");
+        assert_eq!(mask(&whole), (whole.clone(), Vec::new()));
+        for (at, _) in text.char_indices() {
+            let (start, rest) = text.split_at(at);
+            let cut = in_pieces([start, rest].into_iter());
+            assert_eq!(cut, (whole.clone(), findings.clone()), "{at}");
+        }
+    }
+}
+
+#[test]
 fn confidence_is_that_of_what_announced_the_value() {
     let cases = [
         (
@@ -470,7 +495,9 @@ proptest! {
 
     #[test]
     fn bytes_outside_findings_stay(text in text()) {
-        let (out, findings) = mask(&text);
+        let (out, mut findings) = mask(&text);
+        // what a run hides is found in one place
+        findings.dedup_by_key(|finding| (finding.offset, finding.length));
         let mut rest = out.as_str();
         let mut at = 0;
         for finding in &findings {

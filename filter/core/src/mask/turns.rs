@@ -12,7 +12,9 @@ pub(super) const BUCKETS: u32 = 12;
 /// Why the machine looks closer at a place: buckets of the table that the build script fills.
 pub(super) mod turn {
     /// The place may begin a token.
-    pub(in super::super) const TOKEN: u16 = 0b0000_0011_1111;
+    pub(in super::super) const TOKEN: u16 = 0b0000_0001_1111;
+    /// The place may begin a text in base64 or hex.
+    pub(in super::super) const ENCODED: u16 = 0b0000_0010_0000;
     /// The place may begin an anchor of a key name.
     pub(in super::super) const ANCHOR: u16 = 0b0001_1100_0000;
     /// The byte behind the place may begin a token that stands behind this one only.

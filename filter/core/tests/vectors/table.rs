@@ -7,6 +7,9 @@ use filter_core::mask::Finding;
 
 use super::{in_pieces, masker};
 
+#[path = "../../src/mask/bytes.rs"]
+#[allow(dead_code, reason = "one class counts here")]
+mod bytes;
 #[path = "../../src/mask/detector.rs"]
 #[allow(dead_code, reason = "names and examples count here")]
 mod detector;

@@ -155,6 +155,12 @@ impl TextMask {
             Some(byte) if byte.is_ascii_graphic() && *byte != b'-' => {}
             _ => return Verdict::Pass,
         }
+        if rest.first() == Some(&b'M') {
+            let verdict = self.placeholder(run, 2);
+            if verdict != Verdict::Pass {
+                return verdict;
+            }
+        }
         self.at += 2;
         self.name = None;
         let gap = Gap::AfterOperator { operator: b' ' };

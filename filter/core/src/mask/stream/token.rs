@@ -46,23 +46,10 @@ impl TextMask {
     }
 
     pub(super) fn token(&mut self, run: &mut Run<'_>, byte: u8) -> Verdict {
-        let rest = run.text.as_bytes().get(self.at..).unwrap_or_default();
         if byte == b'M' {
-            match look(rest, run.is_final, |kind| {
-                run.masker.catalog().detector_of(kind).is_some()
-            }) {
-                Look::Is(length) => {
-                    let kind = rest
-                        .get(PREFIX.len()..length - DIGEST_LENGTH)
-                        .unwrap_or_default();
-                    let catalog = run.masker.catalog();
-                    let detector = catalog.detector_of(kind);
-                    self.at += length;
-                    self.forget_context(catalog, detector);
-                    return Verdict::Moved;
-                }
-                Look::More => return Verdict::Hold,
-                Look::Not => {}
+            let verdict = self.placeholder(run, 0);
+            if verdict != Verdict::Pass {
+                return verdict;
             }
         }
         let before = self
@@ -85,7 +72,30 @@ impl TextMask {
         if verdict == Verdict::Pass && opens {
             verdict = self.attempt(run, catalog.tokens(Start::Opening));
         }
+        if verdict == Verdict::Pass {
+            verdict = self.encoded(run, before);
+        }
         verdict
+    }
+
+    /// Passes a placeholder that stands so many bytes behind the place.
+    pub(super) fn placeholder(&mut self, run: &Run<'_>, behind: usize) -> Verdict {
+        let catalog = run.masker.catalog();
+        let from = self.at + behind;
+        let rest = run.text.as_bytes().get(from..).unwrap_or_default();
+        match look(rest, run.is_final, |kind| {
+            catalog.detector_of(kind).is_some()
+        }) {
+            Look::Is(length) => {
+                let kind = rest.get(PREFIX.len()..length - DIGEST_LENGTH);
+                let detector = catalog.detector_of(kind.unwrap_or_default());
+                self.at = from + length;
+                self.forget_context(catalog, detector);
+                Verdict::Moved
+            }
+            Look::More => Verdict::Hold,
+            Look::Not => Verdict::Pass,
+        }
     }
 
     fn attempt(&mut self, run: &mut Run<'_>, tokens: &Tokens<impl Automaton>) -> Verdict {

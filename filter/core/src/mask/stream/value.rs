@@ -29,6 +29,8 @@ pub(super) struct Value {
     strict: bool,
     /// The value so far, if it is asked for.
     kept: Option<Kept>,
+    /// Fingerprints of what it hides.
+    hidden: Vec<String>,
 }
 
 /// A value, unless it is longer than may be kept.
@@ -102,9 +104,17 @@ impl TextMask {
             in_line,
             strict,
             kept,
+            hidden: Vec::new(),
         }));
         self.at = end;
         self.sent = end;
+    }
+
+    /// Says what the value hides that was just begun, by its fingerprints.
+    pub(super) fn hides(&mut self, fingerprints: Vec<String>) {
+        if let Some(value) = &mut self.value {
+            value.hidden = fingerprints;
+        }
     }
 
     /// Takes in what belongs to the value; ends it where it ends.
@@ -199,31 +209,36 @@ impl TextMask {
             seal,
             strict,
             kept,
+            mut hidden,
             ..
         } = *value;
         if let Some(entry) = run.masker.catalog().entry(detector) {
             let (placeholder, fingerprint) = run.masker.sealer().end(seal, &entry.kind);
             run.out.push_str(&placeholder);
+            if hidden.is_empty() {
+                hidden.push(fingerprint);
+            }
             let whole = kept.filter(|kept| !kept.is_cut).map(|kept| kept.text);
-            let name = entry.name;
             let checksum = whole
                 .as_ref()
-                .and_then(|value| checksum::holds(name, value));
-            let passes = run.masker.passes().of(name, &fingerprint);
-            let original = whole.filter(|_| passes.is_some()).map(|value| Original {
-                placeholder,
-                value: Secret::new(value),
-            });
-            run.findings.push(Finding {
-                detector: name,
-                offset,
-                length: self.offset() - offset,
-                fingerprint,
-                confidence: entry.confidence(strict, checksum),
-                checksum,
-                passed: passes.filter(|_| original.is_some()),
-                original,
-            });
+                .and_then(|it| checksum::holds(entry.name, it));
+            for fingerprint in hidden {
+                let passes = run.masker.passes().of(entry.name, &fingerprint);
+                let original = whole.clone().filter(|_| passes.is_some());
+                run.findings.push(Finding {
+                    detector: entry.name,
+                    offset,
+                    length: self.offset() - offset,
+                    fingerprint,
+                    confidence: entry.confidence(strict, checksum),
+                    checksum,
+                    passed: passes.filter(|_| original.is_some()),
+                    original: original.map(|value| Original {
+                        placeholder: placeholder.clone(),
+                        value: Secret::new(value),
+                    }),
+                });
+            }
         }
         self.forget_context(run.masker.catalog(), Some(detector));
     }
