@@ -79,7 +79,9 @@ pub(super) fn of(words: &Automaton, openings: &Automaton, encoded: &Automaton) -
     let [first, second, third, fourth] = b"MASK".map(|letter| Bytes::of(|byte| byte == letter));
     tokens.push(Beginning([before_word, first, second, third, fourth]));
     let anchors = names::ANCHORS.iter().flat_map(|(_, anchors)| *anchors);
-    let anchors = anchors.map(|anchor| Beginning::of_word(anchor)).collect();
+    let anchors = anchors
+        .map(|anchor| Beginning::of_word(anchor))
+        .collect::<Vec<_>>();
     let opening = Bytes::of(bytes::is_opening);
     let behind_opening = (0..=u8::MAX).flat_map(|first| {
         let first_of_all = Bytes::of(move |byte| byte == first);
@@ -94,11 +96,11 @@ pub(super) fn of(words: &Automaton, openings: &Automaton, encoded: &Automaton) -
             Beginning([before_run, first_of_all, second, third, fourth])
         })
     });
-    let mut buckets = merge(tokens, turn::TOKEN);
-    buckets.extend(merge(encodings.collect(), turn::ENCODED));
-    buckets.extend(merge(anchors, turn::ANCHOR));
-    buckets.extend(merge(behind_opening.collect(), turn::OPENING));
-    buckets.extend(merge(others(), turn::OTHER));
+    let mut buckets = merge(&tokens, turn::TOKEN);
+    buckets.extend(merge(&encodings.collect::<Vec<_>>(), turn::ENCODED));
+    buckets.extend(merge(&anchors, turn::ANCHOR));
+    buckets.extend(merge(&behind_opening.collect::<Vec<_>>(), turn::OPENING));
+    buckets.extend(merge(&others(), turn::OTHER));
     let misfits = misfits(&buckets);
     misfits
         .iter()
@@ -165,36 +167,47 @@ fn beginnings(dfa: &Automaton, first: u8) -> impl Iterator<Item = [Bytes; 3]> {
 }
 
 /// Puts beginnings together, those that widen each other least, until there are as many as buckets.
-fn merge(beginnings: Vec<Beginning>, buckets: u16) -> Vec<Beginning> {
-    let spare = beginnings
-        .len()
-        .saturating_sub(buckets.count_ones() as usize);
-    let mut all: Vec<Option<Beginning>> = Vec::new();
-    let mut pairs: Vec<(u64, usize, usize)> = Vec::new();
-    let mut new = beginnings.into_iter();
-    for merged in 0..=spare {
-        // first all of them, then what the last two became
-        for beginning in new.by_ref() {
-            let apart = weight(beginning);
-            let grown = |known: &Beginning| {
-                weight(known.and(beginning)).saturating_sub(weight(*known) + apart)
-            };
-            let known = all.iter().enumerate();
-            let known = known.filter_map(|(at, known)| Some((at, known.as_ref()?)));
-            pairs.extend(known.map(|(at, known)| (grown(known), at, all.len())));
-            all.push(Some(beginning));
-        }
-        if merged == spare {
-            break;
-        }
-        let (_, one, other) = *pairs.iter().min().expect("more than one is left");
-        pairs.retain(|(_, a, b)| ![*a, *b].iter().any(|at| [one, other].contains(at)));
-        let mut take = |at: usize| all.get_mut(at).and_then(Option::take);
-        let both = take(one).zip(take(other));
-        let (one, other) = both.expect("only what is left has pairs");
-        new = vec![one.and(other)].into_iter();
+fn merge(beginnings: &[Beginning], buckets: u16) -> Vec<Beginning> {
+    let count = buckets.count_ones() as usize;
+    let orders = (0..ORDERS).map(|order| arranged(beginnings, order, count));
+    let cost = |buckets: &Vec<Beginning>| buckets.iter().copied().map(weight).sum::<u64>();
+    orders.min_by_key(cost).expect("some orders")
+}
+
+/// Orders that are tried: which beginnings go together depends on which came first.
+const ORDERS: usize = 24;
+
+/// Puts beginnings into buckets in some order, and again until each is where it adds least.
+fn arranged(beginnings: &[Beginning], order: usize, count: usize) -> Vec<Beginning> {
+    let mut buckets: Vec<Vec<Beginning>> = vec![Vec::new(); count];
+    for (at, beginning) in beginnings.iter().enumerate() {
+        buckets[at.wrapping_mul(order * 2 + 1) / (order % 5 + 1) % count].push(*beginning);
     }
-    all.into_iter().flatten().collect()
+    for _ in 0..4 {
+        for bucket in 0..count {
+            for _ in 0..buckets[bucket].len() {
+                let beginning = buckets[bucket].remove(0);
+                place(&mut buckets, beginning);
+            }
+        }
+    }
+    buckets.iter().map(|bucket| all(bucket)).collect()
+}
+
+/// Puts a beginning where it adds least.
+fn place(buckets: &mut [Vec<Beginning>], new: Beginning) {
+    let added = |bucket: &[Beginning]| {
+        let before = all(bucket);
+        weight(before.and(new)) - weight(before)
+    };
+    let best = buckets.iter_mut().min_by_key(|bucket| added(bucket));
+    best.expect("there are buckets").push(new);
+}
+
+/// What any of these begin with.
+fn all(beginnings: &[Beginning]) -> Beginning {
+    let none = Beginning([Bytes::default(); LANES]);
+    beginnings.iter().fold(none, |all, one| all.and(*one))
 }
 
 /// For each byte the buckets in which it does not fit, lane by lane; the first lane is the highest.
