@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use e2e::{sink::repository, world::World};
 
 /// Pages for people, from the repository's root.
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 14] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/operator.md",

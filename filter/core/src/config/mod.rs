@@ -249,6 +249,13 @@ impl Config {
     }
 }
 
+impl Direction {
+    /// Whether a rule for this direction speaks of the other one, which is not `any`.
+    pub fn includes(self, other: Self) -> bool {
+        self == Self::Any || self == other
+    }
+}
+
 impl TryFrom<RawConfig> for Config {
     type Error = Vec<Fault>;
 

@@ -325,13 +325,6 @@ pub enum Direction {
     Request,
 }
 
-impl Direction {
-    /// Whether a rule for this direction speaks of the other one, which is not `any`.
-    pub fn includes(self, other: Self) -> bool {
-        self == Self::Any || self == other
-    }
-}
-
 /// Findings that a rule looks for.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
