@@ -276,12 +276,12 @@ impl TextMask {
             // an option of a command, a port before a colon; `://`; a token may follow an escape
             let ahead = match rest {
                 [b'-', b'a' | b'p' | b'P' | b'u' | b'w', ..] | [b'0'..=b'9', b':', ..] => Some(0),
-                [b'/', b'/', ..] => Some(1),
-                [b'\\', b'n' | b'r' | b't', _, ..] => Some(2),
+                // a token may also begin with the letters of the escape
+                [b'/', b'/', ..] | [b'\\', b'n' | b'r' | b't', _, ..] => Some(1),
                 [b'%', first, second, _, ..]
                     if first.is_ascii_hexdigit() && second.is_ascii_hexdigit() =>
                 {
-                    Some(3)
+                    Some(1)
                 }
                 _ => None,
             };

@@ -118,6 +118,25 @@ fn a_token_may_begin_with_any_byte_that_its_pattern_allows() {
 }
 
 #[test]
+fn a_token_may_begin_with_the_letters_of_an_escape() {
+    // once a whole text was read on behind the escape, and a text in pieces at its letters
+    for text in [
+        concat!("C:\\npm", "_q7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQrStUv "),
+        concat!(
+            "%00Df0DPR4Dsj30r!",
+            "UdoK_ShKpyUIYaqh8phX1RTpPZ6TVPGC2Qr7izlZoCR7M98k97CHDzksoIcDGPimtPhgbKpB01NaKu.ni.KQ9.4U9aMchqrK "
+        ),
+    ] {
+        let whole = mask(text);
+        assert_eq!(whole.1.len(), 1, "{text}");
+        for (at, _) in text.char_indices() {
+            let (left, right) = text.split_at(at);
+            assert_eq!(in_pieces([left, right].into_iter()), whole, "{at}");
+        }
+    }
+}
+
+#[test]
 fn deployment_and_person_cannot_be_shifted_into_each_other() {
     let text = concat!("a ghp", "_jIUnA23PAKkQWF0oNemVaEORxEfzuZNoiXXk b");
     let catalog = Rc::new(Catalog::new());
