@@ -29,6 +29,8 @@ mod detector;
 mod names;
 #[path = "../src/mask/patterns.rs"]
 mod patterns;
+#[path = "../src/mask/personal.rs"]
+mod personal;
 #[path = "../src/mask/structures.rs"]
 mod structures;
 mod table;
@@ -47,6 +49,7 @@ fn main() {
         "detector",
         "names",
         "patterns",
+        "personal",
         "structures",
         "turns",
         "vendors",
@@ -57,7 +60,14 @@ fn main() {
     let words = automaton(&proofs(Start::Word).collect::<Vec<_>>());
     let openings = automaton(&proofs(Start::Opening).collect::<Vec<_>>());
     let ends = patterns::name_ends().map(|(.., end)| end.chars().rev().collect());
-    write("turns", &table::of(&words, &openings));
+    let numbers = patterns::numbers().map(|(_, proof)| proof.to_owned());
+    let personal = automaton(&numbers.collect::<Vec<_>>());
+    write("turns", &table::of(&[&words], &openings));
+    write(
+        "turns-personal",
+        &table::of(&[&words, &personal], &openings),
+    );
+    write("personal", &bytes_of(&personal));
     write("words", &bytes_of(&words));
     write("openings", &bytes_of(&openings));
     write("pem", &bytes_of(&automaton(&pem())));

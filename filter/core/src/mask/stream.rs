@@ -11,10 +11,11 @@
 //! placeholder goes out where the value ends. Nothing before the end of the last masked value is
 //! looked at again, so a text and its masked form are read alike.
 //!
-//! `token` and `named` find where a value begins, `value` takes it to its end.
+//! `token`, `personal` and `named` find where a value begins, `value` takes it to its end.
 
 mod named;
 mod object;
+mod personal;
 mod token;
 mod value;
 
@@ -27,6 +28,7 @@ use super::names::{LONGEST, starts_with_anchor};
 use super::turns::turn;
 use super::{Finding, Masker};
 
+pub(super) use self::personal::BEHIND;
 pub(super) use self::token::TOKEN_CAP;
 pub(super) use self::value::LINE_CAP;
 
@@ -52,6 +54,8 @@ pub struct TextMask {
     sent: usize,
     /// End of the last masked value: nothing before it counts.
     floor: u64,
+    /// The detector of that value.
+    last: Option<usize>,
     /// Start of the present name.
     name: Option<u64>,
     /// A key name whose value may follow.

@@ -85,6 +85,9 @@ impl TextMask {
         if verdict == Verdict::Pass && opens {
             verdict = self.attempt(run, catalog.tokens(Start::Opening));
         }
+        if verdict == Verdict::Pass {
+            verdict = self.personal(run);
+        }
         verdict
     }
 

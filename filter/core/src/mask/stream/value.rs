@@ -7,7 +7,8 @@ use crate::mask::bytes::is_base64;
 use crate::mask::canonical::{base64_of, first_line, percent_decoded};
 use crate::mask::catalog::{Catalog, pem};
 use crate::mask::checksum;
-use crate::mask::detector::{Rule, Tail};
+use crate::mask::detector::{Number, Rule, Tail};
+use crate::mask::numbers::compact;
 use crate::mask::originals::Original;
 use crate::mask::placeholder::Seal;
 use crate::secret::Secret;
@@ -75,6 +76,7 @@ impl TextMask {
         strict: bool,
     ) {
         let Some(entry) = run.masker.catalog().entry(detector) else {
+            self.at = end; // whatever is asked for, the machine goes on
             return;
         };
         let proof = run.text.get(self.at..end).unwrap_or_default();
@@ -82,6 +84,7 @@ impl TextMask {
         seal.update_value(proof.as_bytes());
         match (&entry.rule, tail) {
             (_, Tail::Pem) => seal.update_canonical(first_line(proof).as_bytes()),
+            (Rule::Personal { .. }, _) => seal.update_canonical(compact(proof).as_bytes()),
             (Rule::Url, _) => seal.update_canonical(&percent_decoded(proof)),
             _ => seal.update_canonical(proof.as_bytes()),
         }
@@ -206,9 +209,12 @@ impl TextMask {
             run.out.push_str(&placeholder);
             let whole = kept.filter(|kept| !kept.is_cut).map(|kept| kept.text);
             let name = entry.name;
-            let checksum = whole
-                .as_ref()
-                .and_then(|value| checksum::holds(name, value));
+            let checksum = match entry.rule {
+                Rule::Personal { number, .. } => (number != Number::Ssn).then_some(true),
+                _ => whole
+                    .as_ref()
+                    .and_then(|value| checksum::holds(name, value)),
+            };
             let passes = run.masker.passes().of(name, &fingerprint);
             let original = whole.filter(|_| passes.is_some()).map(|value| Original {
                 placeholder,
@@ -232,11 +238,12 @@ impl TextMask {
     /// or before.
     pub(super) fn forget_context(&mut self, catalog: &Catalog, detector: Option<usize>) {
         self.floor = self.offset();
+        self.last = detector;
         self.object = self.object.map(|object| object.renewed(self.offset()));
         self.name = None;
         self.pending = None;
         self.armed = None;
-        if detector == Some(catalog.aws_id()) {
+        if detector.is_some() && detector == catalog.aws_id() {
             self.arm_pair(catalog);
         }
     }
