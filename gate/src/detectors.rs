@@ -43,7 +43,8 @@ fn table() -> String {
     let mut text = String::new();
     for it in descriptions() {
         let (name, class, form) = (it.name, it.class.words(), it.form.replace('`', ""));
-        let _written = writeln!(text, "{name:width$}  {class:12}  {form}");
+        let pack = it.pack.name();
+        let _written = writeln!(text, "{name:width$}  {pack:10}  {class:15}  {form}");
     }
     text
 }
@@ -53,6 +54,7 @@ fn document() -> String {
         json!({
             "name": it.name,
             "class": it.class.words(),
+            "pack": it.pack.name(),
             "form": it.form.replace('`', ""),
             "check": it.check.replace('`', ""),
             "held_bytes": it.held_bytes,
@@ -67,14 +69,15 @@ const HEAD: &str = "\
 
 This page is written by `gate detectors --markdown`. It lists every detector of the gateway, in the
 order in which they are tried. A finding carries the detector's name; a placeholder carries it in
-upper case, as in `MASKED_GITHUB_PAT_…`. *Held* is the most bytes of a stream that wait until the
+upper case, as in `MASKED_GITHUB_PAT_…`. It belongs to a *pack*, which `masking.packs` turns on and
+off; `pii` is off unless it is asked for. *Held* is the most bytes of a stream that wait until the
 detector has decided; what follows in the same alphabet belongs to the value and waits for nothing.
 
 Whatever the form, these are never values: placeholders (`<token>`, `xxxx`, `changeme`), references
 (`${TOKEN}`, `{{ token }}`, `process.env.TOKEN`), published examples, and names or words.
 ";
 
-const CLASSES: [(Class, &str); 3] = [
+const CLASSES: [(Class, &str); 4] = [
     (
         Class::VendorToken,
         "\n## Vendors' tokens\n\nThese show themselves by their form, wherever they stand.\n",
@@ -90,13 +93,22 @@ const CLASSES: [(Class, &str); 3] = [
          words before it:\n`apikey` is also `API_KEY`, `apiKey` and `MAPS_API_KEY_2`. The first row \
          that has the name takes it.\n",
     ),
+    (
+        Class::PersonalNumber,
+        "\n## Personal numbers\n\nOf people and their accounts, told by their check digits; not in \
+         longer numbers, words or paths, and\nnot those that are published for tests. An id of a nation \
+         must stand behind its name, in code or prose:\n`ssn` is also `customerSSN`, `user_ssn` and \
+         *my SSN number is*; the next of a list needs no name.\n",
+    ),
 ];
 
 fn page() -> String {
     let mut text = HEAD.to_owned();
     for (class, head) in CLASSES {
         text.push_str(head);
-        text.push_str("\n| Detector | Looks for | Checked | Held |\n| --- | --- | --- | --- |\n");
+        text.push_str(
+            "\n| Detector | Pack | Looks for | Checked | Held |\n| --- | --- | --- | --- | --- |\n",
+        );
         for it in descriptions().filter(|it| it.class == class) {
             text.push_str(&row(&it));
         }
@@ -105,7 +117,7 @@ fn page() -> String {
 }
 
 fn row(it: &Description) -> String {
-    let (name, check, held) = (it.name, it.check, it.held_bytes);
+    let (name, pack, check, held) = (it.name, it.pack.name(), it.check, it.held_bytes);
     let form = it.form.replace('|', "\\|").replace('\n', "\\n");
-    format!("| {name} | {form} | {check} | {held} |\n")
+    format!("| {name} | {pack} | {form} | {check} | {held} |\n")
 }

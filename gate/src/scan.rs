@@ -14,7 +14,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use walkdir::WalkDir;
 
-use crate::{lines, masks::masker, report};
+use crate::{
+    lines,
+    masks::{PacksArgument, masker},
+    report,
+};
 
 /// Larger files are not read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -52,6 +56,8 @@ pub(crate) struct Arguments {
     /// Exit with 1 if there are findings
     #[arg(long)]
     fail_on_findings: bool,
+    #[command(flatten)]
+    packs: PacksArgument,
 }
 
 #[derive(Deserialize)]
@@ -81,7 +87,7 @@ struct Found {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let masker = masker();
+    let masker = masker(&arguments.packs);
     if arguments.jsonl {
         return answer_lines(&masker, arguments.fail_on_findings);
     }

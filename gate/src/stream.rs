@@ -6,7 +6,11 @@ use filter_core::mask::TextMask;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{lines, masks::masker, report};
+use crate::{
+    lines,
+    masks::{PacksArgument, masker},
+    report,
+};
 
 /// How to read and write.
 #[derive(Debug, clap::Args)]
@@ -18,6 +22,8 @@ pub(crate) struct Arguments {
     /// Lines of JSON; the only form there is
     #[arg(long, required = true)]
     jsonl: bool,
+    #[command(flatten)]
+    packs: PacksArgument,
 }
 
 #[derive(Deserialize)]
@@ -26,8 +32,8 @@ struct Question {
     pieces: Vec<String>,
 }
 
-pub(crate) fn run(_: &Arguments) -> ExitCode {
-    let masker = masker();
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let masker = masker(&arguments.packs);
     let answer = |question: Question| {
         let (mut mask, mut findings, mut held_max) = (TextMask::new(), Vec::new(), 0);
         let mut out = Vec::new();

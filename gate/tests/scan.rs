@@ -163,6 +163,36 @@ fn pieces_leave_as_the_whole_would() {
 }
 
 #[test]
+fn packs_are_those_of_a_gateway_or_as_wanted() {
+    let line = json!({"id": 1, "text": concat!("card 4539 2752", " 6018 1599, password = \"hunter2-Xq\"")});
+    let pieces = json!({"id": 1, "pieces": [line["text"]]});
+    for (packs, found) in [
+        (&[][..], &["password"][..]),
+        (&["--packs", "pii"], &["payment-card"]),
+        (&["--packs", "generic,pii"], &["payment-card", "password"]),
+    ] {
+        let output = gate(&[&["scan", "--jsonl"], packs].concat(), &line.to_string());
+        let answer: Value = serde_json::from_str(&said(&output)).unwrap();
+        let spans = answer["spans"].as_array().unwrap().iter();
+        assert!(
+            spans
+                .map(|span| span[2].as_str().unwrap())
+                .eq(found.iter().copied())
+        );
+        let output = gate(
+            &[&["stream", "--jsonl"], packs].concat(),
+            &pieces.to_string(),
+        );
+        let streamed: Value = serde_json::from_str(&said(&output)).unwrap();
+        let out = streamed["out"].as_array().unwrap().iter();
+        let out: String = out.filter_map(Value::as_str).collect();
+        assert_eq!(answer["masked"], out);
+    }
+    let wrong = gate(&["scan", "--packs", "names"], "");
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
 fn what_cannot_be_read_is_said() {
     let missing = gate(&["scan", "/nonexistent/at/all"], "");
     assert_eq!(missing.status.code(), Some(2));

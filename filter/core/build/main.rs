@@ -30,6 +30,8 @@ mod detector;
 mod names;
 #[path = "../src/mask/patterns.rs"]
 mod patterns;
+#[path = "../src/mask/personal.rs"]
+mod personal;
 #[path = "../src/mask/structures.rs"]
 mod structures;
 mod table;
@@ -51,6 +53,7 @@ fn main() {
         "detector",
         "names",
         "patterns",
+        "personal",
         "structures",
         "turns",
         "vendors",
@@ -62,8 +65,15 @@ fn main() {
     let openings = automaton(&proofs(Start::Opening).collect::<Vec<_>>());
     let ends = patterns::name_ends().map(|(.., end)| end.chars().rev().collect());
     let encoded = automaton(&encoded());
-    write("turns", &table::of(&words, &openings, &encoded));
+    let numbers = patterns::numbers().map(|(_, proof)| proof.to_owned());
+    let personal = automaton(&numbers.collect::<Vec<_>>());
+    write("turns", &table::of(&[&words], &openings, &encoded));
+    write(
+        "turns-personal",
+        &table::of(&[&words, &personal], &openings, &encoded),
+    );
     write("encoded", &bytes_of(&encoded));
+    write("personal", &bytes_of(&personal));
     write("words", &bytes_of(&words));
     write("openings", &bytes_of(&openings));
     write("pem", &bytes_of(&automaton(&pem())));

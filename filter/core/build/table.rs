@@ -66,10 +66,10 @@ impl Beginning {
 }
 
 /// Each byte's misfits, eight bytes each, the least one first.
-pub(super) fn of(words: &Automaton, openings: &Automaton, encoded: &Automaton) -> Vec<u8> {
+pub(super) fn of(words: &[&Automaton], openings: &Automaton, encoded: &Automaton) -> Vec<u8> {
     let before_word = Bytes::of(|byte| !bytes::is_word(byte));
     let mut tokens = Vec::new();
-    for first in 0..=u8::MAX {
+    for (first, words) in (0..=u8::MAX).flat_map(|first| words.iter().map(move |it| (first, it))) {
         tokens.extend(beginnings(words, first).map(|[second, third, fourth]| {
             let first = Bytes::of(|byte| byte == first);
             Beginning([before_word, first, second, third, fourth])

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use wildmatch::WildMatch;
 
 use crate::mask::{
-    Catalog, Custom, CustomCheck, Customs, MAX_CUSTOM, MaskKeys, Masker, detector_names,
+    Catalog, Custom, CustomCheck, Customs, MAX_CUSTOM, MaskKeys, Masker, Pack, Packs,
+    detector_names, detector_packs,
 };
 
-use super::raw::{RawCheck, RawCustom};
+use super::raw::{RawCheck, RawCustom, RawMasking, RawPack};
 
 /// Longest example, in bytes.
 const MAX_EXAMPLE_BYTES: usize = 4096;
@@ -18,26 +19,39 @@ const MAX_EXAMPLES: usize = 64;
 /// All detectors that a configuration knows.
 #[derive(Clone, Debug, Default)]
 pub struct Detectors {
+    packs: Packs,
     customs: Option<Rc<Customs>>,
 }
 
 impl Detectors {
-    /// Compiles the detectors of a configuration and tries their examples.
-    pub(super) fn of(all: &[RawCustom], check: &mut impl FnMut(bool, &str, &str)) -> Self {
+    /// Reads which packs are on, compiles the detectors of a configuration and tries their examples.
+    pub(super) fn of(raw: &RawMasking, check: &mut impl FnMut(bool, &str, &str)) -> Self {
+        check(!raw.packs.is_empty(), "masking.packs", "empty");
+        for (place, pack) in raw.packs.iter().enumerate() {
+            let mut before = raw.packs.iter().take(place);
+            let twice = before.any(|before| before == pack);
+            let path = format!("masking.packs[{place}]");
+            check(!twice, &path, "this pack stands twice");
+        }
+        let none = Self {
+            packs: raw.packs.iter().map(|pack| pack_of(*pack)).collect(),
+            customs: None,
+        };
+        let all = &raw.custom;
         let path = |place: usize, key: &str| format!("masking.custom[{place}]{key}");
         check(all.len() <= MAX_CUSTOM, "masking.custom", "more than 64");
         let customs: Vec<Custom<'_>> = all.iter().take(MAX_CUSTOM).map(custom).collect();
         if customs.is_empty() {
-            return Self::default();
+            return none;
         }
         let customs = match Customs::compile(&customs) {
             Ok(customs) => Rc::new(customs),
             Err((place, error)) => {
                 check(false, &path(place, ""), &error.to_string());
-                return Self::default();
+                return none;
             }
         };
-        let catalog = Rc::new(Catalog::new().with(Rc::clone(&customs)));
+        let catalog = Rc::new(Catalog::of(none.packs).with(Rc::clone(&customs)));
         let masker = Masker::new(catalog, &MaskKeys::default(), "", "");
         for (place, raw) in all.iter().enumerate() {
             let anchor = raw.anchor.as_deref().unwrap_or_default();
@@ -73,13 +87,22 @@ impl Detectors {
         }
         Self {
             customs: Some(customs),
+            ..none
         }
     }
 
-    /// Their names.
+    /// The names of those that find something: of packs that are on, and of the deployment's own.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         let customs = self.customs.iter().flat_map(|customs| customs.names());
-        detector_names().chain(customs)
+        let on = detector_packs().filter(|(pack, _)| self.packs.has(*pack));
+        on.map(|(_, name)| name).chain(customs)
+    }
+
+    /// Whether a glob names detectors, but none of a pack that is on.
+    pub(super) fn are_off(&self, glob: &str) -> bool {
+        let glob = WildMatch::new(glob);
+        let named = |name: &str| glob.matches(name);
+        detector_names().any(named) && !self.names().any(named)
     }
 
     /// Those that globs name; all, if there are no globs.
@@ -91,10 +114,20 @@ impl Detectors {
 
     /// The table that finds them.
     pub fn catalog(&self) -> Catalog {
+        let catalog = Catalog::of(self.packs);
         match &self.customs {
-            Some(customs) => Catalog::new().with(Rc::clone(customs)),
-            None => Catalog::new(),
+            Some(customs) => catalog.with(Rc::clone(customs)),
+            None => catalog,
         }
+    }
+}
+
+fn pack_of(raw: RawPack) -> Pack {
+    match raw {
+        RawPack::Vendors => Pack::Vendors,
+        RawPack::Structures => Pack::Structures,
+        RawPack::Generic => Pack::Generic,
+        RawPack::Pii => Pack::Pii,
     }
 }
 

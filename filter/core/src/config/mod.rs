@@ -325,7 +325,7 @@ impl TryFrom<RawConfig> for Config {
             let endpoints = format!("{path}.endpoints");
             check(!role.endpoints.is_empty(), &endpoints, "empty");
         }
-        let detectors = Detectors::of(&raw.masking.custom, &mut check);
+        let detectors = Detectors::of(&raw.masking, &mut check);
         let mut seen = HashSet::new();
         for (index, rule) in raw.rules.iter().enumerate() {
             let path = format!("rules[{index}]");
@@ -557,11 +557,13 @@ fn check_findings(
     for (number, glob) in findings.detectors.iter().enumerate() {
         let short = glob.len() <= MAX_GLOB_CHARS;
         let known = short && !detectors.named(std::slice::from_ref(glob)).is_empty();
-        check(
-            known,
-            &format!("{path}.when.findings.detectors[{number}]"),
-            &format!("no such detector{}", nearest(glob, detectors.names())),
-        );
+        let reason = if short && detectors.are_off(glob) {
+            "of no pack that is on: it finds nothing".to_owned()
+        } else {
+            format!("no such detector{}", nearest(glob, detectors.names()))
+        };
+        let place = format!("{path}.when.findings.detectors[{number}]");
+        check(known, &place, &reason);
     }
     let asks = matches!(rule.then, RawAction::AskApproval);
     check(

@@ -183,9 +183,13 @@ pub enum RoleEndpoint {
 }
 
 /// How secrets are masked.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawMasking {
+    /// Packs of detectors that are on: `vendors`, `structures`, `generic`, `pii`. Not empty; default
+    /// all but `pii`.
+    #[serde(default = "default_packs", skip_serializing_if = "are_default_packs")]
+    pub packs: Vec<RawPack>,
     /// Detectors of the deployment's own, 64 at most.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub custom: Vec<RawCustom>,
@@ -195,6 +199,20 @@ pub struct RawMasking {
     /// Whether originals go back where they stood; only `off` so far.
     #[serde(default)]
     pub restore: Restore,
+}
+
+/// A pack of detectors.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RawPack {
+    /// Vendors' tokens.
+    Vendors,
+    /// Forms that no vendor owns, and key names that say whose value they announce.
+    Structures,
+    /// Key names that say no more than that a secret follows.
+    Generic,
+    /// Payment cards, accounts, and ids of nations.
+    Pii,
 }
 
 /// A detector of the deployment's own.
@@ -448,6 +466,17 @@ pub enum UnknownEvent {
     PassAndMark,
 }
 
+impl Default for RawMasking {
+    fn default() -> Self {
+        Self {
+            packs: default_packs(),
+            custom: Vec::new(),
+            exemptions: Vec::new(),
+            restore: Restore::default(),
+        }
+    }
+}
+
 impl Default for RawAudit {
     fn default() -> Self {
         Self {
@@ -468,6 +497,15 @@ impl Default for RawLimits {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+fn default_packs() -> Vec<RawPack> {
+    vec![RawPack::Vendors, RawPack::Structures, RawPack::Generic]
+}
+
+/// Whether these are those of the default: left out where the policy's digest is made.
+fn are_default_packs(packs: &[RawPack]) -> bool {
+    packs == default_packs()
 }
 
 fn default_port() -> Number {

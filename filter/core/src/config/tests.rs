@@ -348,6 +348,37 @@ fn a_detector_of_the_deployment_is_tried_on_its_examples() {
 }
 
 #[test]
+fn packs_are_known_and_stand_once_and_rules_speak_of_those_that_are_on() {
+    let packs = |packs: Value| faults(with("/masking", json!({ "packs": packs })));
+    let expected = "expected one of `vendors`, `structures`, `generic`, `pii`";
+    assert_eq!(packs(json!(["pii", "vendors"])), [""; 0]);
+    assert_eq!(packs(json!([])), ["masking.packs: empty"]);
+    assert_eq!(
+        packs(json!(["pii", "vendors", "pii"])),
+        ["masking.packs[2]: this pack stands twice"]
+    );
+    assert_eq!(
+        packs(json!(["vendors", "names"])),
+        [format!("masking.packs[1]: {expected}")]
+    );
+    let ruled = |packs: Value, detector: &str| {
+        let mut tree = with("/masking", json!({ "packs": packs }));
+        tree["rules"][0]["when"]["findings"]["detectors"] = json!([detector]);
+        faults(tree)
+    };
+    let off = "rules[0].when.findings.detectors[0]: of no pack that is on: it finds nothing";
+    assert_eq!(ruled(json!(["vendors"]), "iban"), [off]);
+    assert_eq!(ruled(json!(["pii"]), "iban"), [""; 0]);
+    assert_eq!(ruled(json!(["structures"]), "*-key"), [""; 0]);
+    let digest = |tree: Value| Config::from_value(tree).unwrap().policy_digest;
+    let default = json!({ "packs": ["vendors", "structures", "generic"] });
+    assert_eq!(
+        digest(with("/masking", default)),
+        digest(with("/masking", json!({})))
+    );
+}
+
+#[test]
 fn detectors_may_be_named_by_globs_and_nobody_is_asked_about_answers() {
     let config = |findings: Value, then: &str| {
         let mut tree = asking();

@@ -16,7 +16,8 @@ use super::Confidence;
 use super::custom::Customs;
 use super::detector::{Detector, Encoding, Grade, Rule, Start};
 use super::names::Name;
-use super::patterns::{detectors, name_ends, proofs};
+use super::packs::{self, Pack, Packs};
+use super::patterns::{name_ends, numbers, proofs};
 use super::turns::{Places, Turns};
 
 /// The compiled detectors; made once per worker, from automata that the build script has made.
@@ -33,13 +34,19 @@ pub struct Catalog {
     named: Vec<(usize, Grade, &'static str)>,
     /// In the order of the table.
     detectors: Vec<Entry>,
-    url: usize,
-    command: usize,
-    fields: usize,
-    jwk: usize,
-    kubernetes: usize,
-    aws_pair: usize,
-    aws_id: usize,
+    /// Detectors that are not in an automaton, if they are on.
+    url: Option<usize>,
+    command: Option<usize>,
+    fields: Option<usize>,
+    jwk: Option<usize>,
+    kubernetes: Option<usize>,
+    base64: Option<usize>,
+    hex: Option<usize>,
+    percent: Option<usize>,
+    aws_pair: Option<usize>,
+    aws_id: Option<usize>,
+    /// Numbers of people and accounts, if they are looked for.
+    personal: Option<Tokens>,
     /// Those of the deployment's own.
     customs: Option<Rc<Customs>>,
 }
@@ -53,10 +60,12 @@ pub(super) struct Entry {
     pub(super) kind: String,
     /// The fixed beginning of a token.
     pub(super) prefix: String,
+    /// Whether it finds anything: its pack is on.
+    pub(super) is_on: bool,
 }
 
 impl Entry {
-    fn of(detector: &Detector) -> Self {
+    fn of(detector: &Detector, is_on: bool) -> Self {
         let mut prefix = String::new();
         if let Rule::Token { proof, .. } = detector.rule {
             prefix = fixed_prefix(proof);
@@ -66,6 +75,7 @@ impl Entry {
             rule: detector.rule,
             kind: Self::kind_of(detector.name),
             prefix,
+            is_on,
         }
     }
 
@@ -80,9 +90,12 @@ impl Entry {
             _ if checksum == Some(true) => Confidence::Certain,
             Rule::AwsPair | Rule::Encoded(_) | Rule::Token { .. } | Rule::Url => Confidence::High,
             _ if strict => Confidence::Low,
-            Rule::Command | Rule::Fields | Rule::Jwk | Rule::Kubernetes | Rule::Named { .. } => {
-                Confidence::Medium
-            }
+            Rule::Command
+            | Rule::Fields
+            | Rule::Jwk
+            | Rule::Kubernetes
+            | Rule::Named { .. }
+            | Rule::Personal { .. } => Confidence::Medium,
         }
     }
 }
@@ -127,27 +140,46 @@ macro_rules! automaton {
 struct Aligned<T: ?Sized>(T);
 
 impl Catalog {
-    /// Reads the built-in detectors.
+    /// Reads the built-in detectors; the packs of the default are on.
     pub fn new() -> Self {
-        let words = Tokens::new(Start::Word, automaton!("words"));
-        let openings = Tokens::new(Start::Opening, automaton!("openings"));
-        let find = |fits: fn(&Detector) -> bool| detectors().position(fits).unwrap_or(usize::MAX);
+        Self::of(Packs::default())
+    }
+
+    /// Reads the built-in detectors; those of other packs find nothing.
+    pub fn of(packs: Packs) -> Self {
+        let words = Tokens::new(proofs(Start::Word), automaton!("words"));
+        let openings = Tokens::new(proofs(Start::Opening), automaton!("openings"));
+        let find = |fits: fn(&Detector) -> bool| {
+            packs::detectors().position(|(pack, detector)| packs.has(pack) && fits(detector))
+        };
+        let is_personal = packs.has(Pack::Pii);
+        let turns = if is_personal {
+            automaton!("turns-personal")
+        } else {
+            automaton!("turns")
+        };
         Self {
             url: find(|detector| matches!(detector.rule, Rule::Url)),
             command: find(|detector| matches!(detector.rule, Rule::Command)),
             fields: find(|detector| matches!(detector.rule, Rule::Fields)),
             jwk: find(|detector| matches!(detector.rule, Rule::Jwk)),
             kubernetes: find(|detector| matches!(detector.rule, Rule::Kubernetes)),
+            base64: find(|detector| matches!(detector.rule, Rule::Encoded(Encoding::Base64))),
+            hex: find(|detector| matches!(detector.rule, Rule::Encoded(Encoding::Hex))),
+            percent: find(|detector| matches!(detector.rule, Rule::Encoded(Encoding::Percent))),
             aws_pair: find(|detector| matches!(detector.rule, Rule::AwsPair)),
             aws_id: find(|detector| detector.name == "aws-access-key-id"),
-            turns: Turns::new(automaton!("turns")),
+            turns: Turns::new(turns),
+            personal: is_personal.then(|| Tokens::new(numbers(), automaton!("personal"))),
             words,
             openings,
             pem: Pattern::new(automaton!("pem")),
             encoded: Pattern::new(automaton!("encoded")),
             name_ends: Pattern::new(automaton!("names")),
             named: name_ends().collect(),
-            detectors: detectors().map(Entry::of).collect(),
+            detectors: packs::detectors()
+                .map(|(pack, detector)| Entry::of(detector, packs.has(pack)))
+                .collect(),
             customs: None,
         }
     }
@@ -163,8 +195,9 @@ impl Catalog {
         self
     }
 
+    /// A detector that is on.
     pub(super) fn entry(&self, at: usize) -> Option<&Entry> {
-        self.detectors.get(at)
+        self.detectors.get(at).filter(|entry| entry.is_on)
     }
 
     pub(super) fn tokens(&self, start: Start) -> &Tokens {
@@ -182,7 +215,15 @@ impl Catalog {
     /// Whether a token may begin where the text does.
     pub(super) fn may_begin(&self, text: &[u8]) -> bool {
         let custom = |customs: &Customs| customs.tokens().pattern.may_match(text);
-        self.words.pattern.may_match(text) || self.customs().is_some_and(custom)
+        let number = |personal: &Tokens| personal.pattern.may_match(text);
+        self.words.pattern.may_match(text)
+            || self.customs().is_some_and(custom)
+            || self.personal().is_some_and(number)
+    }
+
+    /// Numbers of people and accounts, if they are looked for.
+    pub(super) fn personal(&self) -> Option<&Tokens> {
+        self.personal.as_ref()
     }
 
     /// Tokens of the deployment's own.
@@ -202,35 +243,38 @@ impl Catalog {
 
     /// The detector of values that are hidden so.
     pub(super) fn encoded_by(&self, encoding: Encoding) -> Option<usize> {
-        let fits = |entry: &Entry| matches!(entry.rule, Rule::Encoded(its) if its == encoding);
-        self.detectors.iter().position(fits)
+        match encoding {
+            Encoding::Base64 => self.base64,
+            Encoding::Hex => self.hex,
+            Encoding::Percent => self.percent,
+        }
     }
 
-    pub(super) fn url(&self) -> usize {
+    pub(super) fn url(&self) -> Option<usize> {
         self.url
     }
 
-    pub(super) fn command(&self) -> usize {
+    pub(super) fn command(&self) -> Option<usize> {
         self.command
     }
 
-    pub(super) fn fields(&self) -> usize {
+    pub(super) fn fields(&self) -> Option<usize> {
         self.fields
     }
 
-    pub(super) fn jwk(&self) -> usize {
+    pub(super) fn jwk(&self) -> Option<usize> {
         self.jwk
     }
 
-    pub(super) fn kubernetes(&self) -> usize {
+    pub(super) fn kubernetes(&self) -> Option<usize> {
         self.kubernetes
     }
 
-    pub(super) fn aws_pair(&self) -> usize {
+    pub(super) fn aws_pair(&self) -> Option<usize> {
         self.aws_pair
     }
 
-    pub(super) fn aws_id(&self) -> usize {
+    pub(super) fn aws_id(&self) -> Option<usize> {
         self.aws_id
     }
 
@@ -239,7 +283,9 @@ impl Catalog {
         let mut first = usize::MAX;
         let letters = name.text().iter().rev().copied();
         self.name_ends.matches(letters, |length, end| {
+            let is_on = |detector| self.entry(detector).is_some();
             let fits = match self.named.get(end) {
+                Some((detector, ..)) if !is_on(*detector) => false,
                 Some((_, Grade::Basic, _)) => length == name.text().len(),
                 Some((.., end)) => name.may_end_with(end),
                 None => false,
@@ -276,10 +322,10 @@ impl fmt::Debug for Catalog {
 }
 
 impl Tokens {
-    fn new(start: Start, automaton: &'static [u8]) -> Self {
+    fn new(proofs: impl Iterator<Item = (usize, &'static str)>, automaton: &'static [u8]) -> Self {
         Self {
             pattern: Pattern::new(automaton),
-            owners: proofs(start).map(|(owner, _)| owner).collect(),
+            owners: proofs.map(|(owner, _)| owner).collect(),
         }
     }
 }

@@ -196,6 +196,7 @@ fn entry(custom: &Custom<'_>, known: &[Entry]) -> Result<Entry, CustomError> {
         rule,
         kind,
         prefix,
+        is_on: true,
     })
 }
 

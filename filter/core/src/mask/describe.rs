@@ -1,10 +1,9 @@
 //! Says in words what the table of detectors holds, for people who read what is masked and why.
 
-use super::detector::{Check, Detector, Encoding, Grade, Rule, Start, Tail};
-use super::stream::{ENCODED_CAP, LINE_CAP, TOKEN_CAP};
-use super::structures::STRUCTURES;
+use super::detector::{Check, Detector, Encoding, Grade, Number, Rule, Start, Tail};
+use super::packs::{self, Pack};
+use super::stream::{BEHIND, ENCODED_CAP, LINE_CAP, TOKEN_CAP};
 use super::value_end::VALUE_CAP;
-use super::vendors::VENDORS;
 
 /// One detector, as its page shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +12,8 @@ pub struct Description {
     pub name: &'static str,
     /// What kind of detector it is.
     pub class: Class,
+    /// The pack that it belongs to.
+    pub pack: Pack,
     /// How a value begins, as a pattern; the key names; or the place where it stands.
     pub form: String,
     /// What must hold besides the form.
@@ -30,6 +31,8 @@ pub enum Class {
     Structure,
     /// What stands behind a key name.
     NamedValue,
+    /// A number of a person or an account.
+    PersonalNumber,
 }
 
 impl Class {
@@ -39,17 +42,21 @@ impl Class {
             Self::VendorToken => "vendor token",
             Self::Structure => "structure",
             Self::NamedValue => "named value",
+            Self::PersonalNumber => "personal number",
         }
     }
 }
 
 /// All detectors, in the order of the table.
 pub fn descriptions() -> impl Iterator<Item = Description> {
-    let vendors = VENDORS.iter().map(|it| describe(it, Class::VendorToken));
-    vendors.chain(STRUCTURES.iter().map(|it| describe(it, Class::Structure)))
+    packs::detectors().map(|(pack, detector)| describe(pack, detector))
 }
 
-fn describe(detector: &Detector, class: Class) -> Description {
+fn describe(pack: Pack, detector: &Detector) -> Description {
+    let class = match pack {
+        Pack::Vendors => Class::VendorToken,
+        Pack::Structures | Pack::Generic | Pack::Pii => Class::Structure,
+    };
     let (class, form, check, held_bytes) = match detector.rule {
         Rule::Token {
             proof,
@@ -75,6 +82,21 @@ fn describe(detector: &Detector, class: Class) -> Description {
             let grade = words_of_grade(grade);
             (Class::NamedValue, names.join(", "), grade, VALUE_CAP)
         }
+        Rule::Personal {
+            number,
+            proof,
+            names,
+        } => {
+            let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+            let place = if names.is_empty() {
+                String::new()
+            } else {
+                format!(", behind {}", names.join(", "))
+            };
+            let form = format!("`{proof}`{place}");
+            let held = longest(proof) + BEHIND;
+            (Class::PersonalNumber, form, words_of_number(number), held)
+        }
         Rule::Url => at("the password in `scheme://user:password@`", PASSWORD),
         Rule::Command => at("the value of a command's option for a password", PASSWORD),
         Rule::Fields => at("the last field of `host:port:base:user:password`", PASSWORD),
@@ -94,6 +116,7 @@ fn describe(detector: &Detector, class: Class) -> Description {
     Description {
         name: detector.name,
         class,
+        pack,
         form,
         check,
         held_bytes,
@@ -134,6 +157,24 @@ fn words_of_encoding(encoding: Encoding) -> &'static str {
         Encoding::Base64 => "base64 of a text, 24 characters or more, in its first 1,000",
         Encoding::Hex => "hex digits of a text, 32 or more, in the first 1,000",
         Encoding::Percent => "a URL's parameter from its first `%` on, in 1,000 characters",
+    }
+}
+
+fn words_of_number(number: Number) -> &'static str {
+    match number {
+        Number::Card => "issuer, length and Luhn digit",
+        Number::Iban => "country, its form, mod 97",
+        Number::Ssn => "no area, group or serial that is not given out",
+        Number::Bsn => "mod 11",
+        Number::Nir => "month, mod 97",
+        Number::Dni => "check letter, mod 23",
+        Number::Pesel => "date, check digit",
+        Number::CodiceFiscale => "check letter",
+        Number::Cpf => "two check digits, mod 11",
+        Number::Snils => "two check digits, mod 101",
+        Number::Aadhaar => "Verhoeff digit",
+        Number::SteuerId => "repeated digits, mod 11, 10",
+        Number::Resident => "date, mod 11-2",
     }
 }
 

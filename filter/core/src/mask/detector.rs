@@ -39,6 +39,15 @@ pub(super) enum Rule {
         /// What the value must look like.
         grade: Grade,
     },
+    /// A number of a person or an account, which its check digits tell from others.
+    Personal {
+        number: Number,
+        /// How it may be written.
+        proof: &'static str,
+        /// Names in lower case without separators, one of which must stand before it; none if its
+        /// form is enough.
+        names: &'static [&'static str],
+    },
     /// The password in `scheme://user:password@`.
     Url,
     /// The password of a command's option: `curl -u user:password`, `docker login -p password`.
@@ -64,6 +73,37 @@ pub(super) enum Encoding {
     Hex,
     /// `%` and two digits for some bytes.
     Percent,
+}
+
+/// Kinds of numbers with checks of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Number {
+    /// A payment card.
+    Card,
+    /// An account of ISO 13616.
+    Iban,
+    /// Social security, United States: it has no check digit.
+    Ssn,
+    /// Citizen service, Netherlands.
+    Bsn,
+    /// Social security, France.
+    Nir,
+    /// Identity of citizens and foreigners, Spain.
+    Dni,
+    /// Identity, Poland.
+    Pesel,
+    /// Tax, Italy.
+    CodiceFiscale,
+    /// Tax, Brazil.
+    Cpf,
+    /// Pension insurance, Russia.
+    Snils,
+    /// Identity, India.
+    Aadhaar,
+    /// Tax, Germany.
+    SteuerId,
+    /// Identity, China.
+    Resident,
 }
 
 /// What may stand left of a token.

@@ -5,7 +5,7 @@
 //! still needs, 1,024 characters at most. Cutting the text elsewhere never changes the result; a
 //! whole text goes through the same machine in one piece.
 //!
-//! `vendors` and `structures` are the table of detectors, `stream` is the machine that it drives.
+//! `vendors`, `structures` and `personal` are the table of detectors, `stream` is the machine that it drives.
 
 mod bytes;
 mod canonical;
@@ -16,9 +16,12 @@ mod describe;
 mod detector;
 mod gap;
 mod names;
+mod numbers;
 mod originals;
+mod packs;
 mod passes;
 mod patterns;
+mod personal;
 mod placeholder;
 mod stream;
 mod structures;
@@ -36,6 +39,7 @@ pub use self::catalog::Catalog;
 pub use self::custom::{Custom, CustomCheck, CustomError, Customs, MAX_CUSTOM};
 pub use self::describe::{Class, Description, descriptions};
 pub(crate) use self::originals::Originals;
+pub use self::packs::{Pack, Packs};
 pub use self::passes::{Passed, Passes};
 pub use self::placeholder::MaskKeys;
 pub use self::stream::TextMask;
@@ -45,6 +49,11 @@ use self::placeholder::Sealer;
 /// The closed list of detectors, by name.
 pub fn detector_names() -> impl Iterator<Item = &'static str> {
     patterns::detectors().map(|detector| detector.name)
+}
+
+/// The same, each with its pack.
+pub fn detector_packs() -> impl Iterator<Item = (Pack, &'static str)> {
+    packs::detectors().map(|(pack, detector)| (pack, detector.name))
 }
 
 /// A secret that was found, without the secret.

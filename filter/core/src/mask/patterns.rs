@@ -3,12 +3,13 @@
 //! Also read by the build script, which makes the automata: work that no worker does again.
 
 use super::detector::{Detector, Grade, Rule, Start};
+use super::personal::PERSONAL;
 use super::structures::STRUCTURES;
 use super::vendors::VENDORS;
 
 /// The table of all detectors, in order.
 pub(super) fn detectors() -> impl Iterator<Item = &'static Detector> {
-    VENDORS.iter().chain(&STRUCTURES)
+    VENDORS.iter().chain(&STRUCTURES).chain(&PERSONAL)
 }
 
 /// Proofs of tokens with this start, each with its detector's place in the table.
@@ -17,6 +18,16 @@ pub(super) fn proofs(wanted: Start) -> impl Iterator<Item = (usize, &'static str
         .enumerate()
         .filter_map(move |(place, detector)| match detector.rule {
             Rule::Token { proof, start, .. } if start == wanted => Some((place, proof)),
+            _ => None,
+        })
+}
+
+/// How numbers of people and accounts may be written, each with its detector's place in the table.
+pub(super) fn numbers() -> impl Iterator<Item = (usize, &'static str)> {
+    detectors()
+        .enumerate()
+        .filter_map(|(place, detector)| match detector.rule {
+            Rule::Personal { proof, .. } => Some((place, proof)),
             _ => None,
         })
 }

@@ -11,11 +11,12 @@
 //! placeholder goes out where the value ends. Nothing before the end of the last masked value is
 //! looked at again, so a text and its masked form are read alike.
 //!
-//! `token` and `named` find where a value begins, `value` takes it to its end.
+//! `token`, `personal` and `named` find where a value begins, `value` takes it to its end.
 
 mod encoded;
 mod named;
 mod object;
+mod personal;
 mod token;
 mod value;
 
@@ -29,6 +30,7 @@ use super::turns::turn;
 use super::{Finding, Masker};
 
 pub(super) use self::encoded::ENCODED_CAP;
+pub(super) use self::personal::BEHIND;
 pub(super) use self::token::TOKEN_CAP;
 pub(super) use self::value::LINE_CAP;
 
@@ -54,6 +56,8 @@ pub struct TextMask {
     sent: usize,
     /// End of the last masked value: nothing before it counts.
     floor: u64,
+    /// The detector of that value.
+    last: Option<usize>,
     /// Start of the present name.
     name: Option<u64>,
     /// A key name whose value may follow.
@@ -319,6 +323,7 @@ impl TextMask {
             // an option of a command, a port before a colon; `://`; a token may follow an escape
             let ahead = match rest {
                 [b'-', b'a' | b'p' | b'P' | b'u' | b'w', ..] | [b'0'..=b'9', b':', ..] => Some(0),
+                // a token may also begin with the letters of the escape
                 [b'/', b'/', ..] | [b'\\', b'n' | b'r' | b't', ..] => Some(1),
                 [b'%', digits @ ..] if digits.iter().take(2).all(u8::is_ascii_hexdigit) => {
                     // it may be the one that was just passed

@@ -118,6 +118,25 @@ fn a_token_may_begin_with_any_byte_that_its_pattern_allows() {
 }
 
 #[test]
+fn a_token_may_begin_with_the_letters_of_an_escape() {
+    // once a whole text was read on behind the escape, and a text in pieces at its letters
+    for text in [
+        concat!("C:\\npm", "_q7Zk2LmX9vTb4RnW8sYc1dHf3gJk5pQrStUv "),
+        concat!(
+            "%00Df0DPR4Dsj30r!",
+            "UdoK_ShKpyUIYaqh8phX1RTpPZ6TVPGC2Qr7izlZoCR7M98k97CHDzksoIcDGPimtPhgbKpB01NaKu.ni.KQ9.4U9aMchqrK "
+        ),
+    ] {
+        let whole = mask(text);
+        assert_eq!(whole.1.len(), 1, "{text}");
+        for (at, _) in text.char_indices() {
+            let (left, right) = text.split_at(at);
+            assert_eq!(in_pieces([left, right].into_iter()), whole, "{at}");
+        }
+    }
+}
+
+#[test]
 fn deployment_and_person_cannot_be_shifted_into_each_other() {
     let text = concat!("a ghp", "_jIUnA23PAKkQWF0oNemVaEORxEfzuZNoiXXk b");
     let catalog = Rc::new(Catalog::new());
@@ -301,6 +320,11 @@ fn big_hostile_texts_are_read_in_linear_time_and_bounded_memory() {
         "token \\\"",
         "a-",
         "password=\\",
+        "4539 ",
+        "4539-",
+        "DE16 ",
+        "ssn 284-73-9106 ",
+        "1234.",
     ] {
         let text = part.repeat(SIZE / part.len());
         let (out, _) = mask(&text);
@@ -333,6 +357,16 @@ fn places_behind_escapes_and_options_are_read_alike_in_every_cut() {
         format!("%20{token} 100% %2"),
         "mysql -p0connectPassword = \"v4x9MlWGI9_lnX2\"".to_owned(),
         "%7B%22password%22%3A%22hunter2-Xq%22%7D %".to_owned(),
+        concat!(
+            "%EAAMdhhBkokIqwiy1hjSx31tS8uPkSAIOQZ72a4QPbVFSgclADsxrWQihBPKb3Fp",
+            "NSPH3LunDZDUhUQd6q9vs5N3kxk5lXQYccQFTbVI"
+        )
+        .to_owned(),
+        concat!(
+            "mysql -pGR1348941",
+            "XdYaxo6qhQb5SMBKtv_Laws_secret_access_key = a0n0VeSPCQdyMoYuNmqjA3pJeffR1Z5ndXk0jY07\n"
+        )
+        .to_owned(),
     ];
     for text in texts {
         let (whole, findings) = mask(&text);
@@ -421,6 +455,104 @@ fn a_detector_of_the_deployment_finds_its_values_in_any_cut() {
         }
         mask.finish(&masker, &mut out, &mut found);
         assert_eq!((&out, &found), (&whole, &findings), "{cut}");
+    }
+}
+
+#[test]
+fn a_pack_that_is_off_finds_nothing_and_leaves_the_others_whole() {
+    for off in Pack::ALL {
+        let on = Pack::ALL.into_iter().filter(|pack| *pack != off);
+        let catalog = Rc::new(Catalog::of(on.collect()));
+        let masker = Masker::new(catalog, &keys(), "acme", "mia");
+        for (pack, detector) in packs::detectors() {
+            for example in detector.examples {
+                let (text, start, end) = unmarked(example);
+                let mut findings = Vec::new();
+                masker.mask(&text, &mut findings);
+                let found: Vec<_> = findings.iter().map(|it| it.detector).collect();
+                if pack == off {
+                    assert!(!found.contains(&detector.name), "{off:?}: {text}");
+                    continue;
+                }
+                if matches!(detector.rule, detector::Rule::Encoded(_)) {
+                    continue; // what it hides is another detector's
+                }
+                assert_eq!(found, [detector.name], "{off:?}: {text}");
+                let span = (findings[0].offset, findings[0].length);
+                assert_eq!(span, (start as u64, (end - start) as u64), "{text}");
+            }
+        }
+    }
+    let default = Packs::default();
+    assert!(Pack::ALL.into_iter().filter(|pack| default.has(*pack)).eq([
+        Pack::Vendors,
+        Pack::Structures,
+        Pack::Generic
+    ]));
+}
+
+#[test]
+fn numbers_are_certain_and_one_in_every_spelling() {
+    let text = concat!(
+        "a 4539 2752",
+        " 6018 1599, b 4539-2752",
+        "-6018-1599, c 453927526",
+        "0181599"
+    );
+    let (out, findings) = mask(text);
+    assert_eq!(findings.len(), 3, "{out}");
+    for finding in &findings {
+        assert_eq!(finding.fingerprint, findings[0].fingerprint);
+        let verdict = (finding.confidence, finding.checksum);
+        assert_eq!(verdict, (Confidence::Certain, Some(true)));
+    }
+    let (_, findings) = mask(concat!("ssn: 284-73", "-9106"));
+    let verdict = (findings[0].confidence, findings[0].checksum);
+    assert_eq!(verdict, (Confidence::Medium, None));
+}
+
+#[test]
+fn the_next_id_of_a_list_needs_no_name() {
+    let list = concat!("ssns = [\n  \"284-73", "-9106\",\n  \"391-24", "-8057\"\n]");
+    assert_eq!(mask(list).1.len(), 2);
+    let apart = concat!("ssn \"284-73", "-9106\", part \"391-24", "-8057\"");
+    assert_eq!(mask(apart).1.len(), 1);
+}
+
+#[test]
+fn numbers_are_held_no_longer_than_they_are() {
+    let catalog = Rc::new(Catalog::of([Pack::Pii].into_iter().collect()));
+    let masker = Masker::new(catalog, &keys(), "acme", "mia");
+    for part in [
+        "4539 ", "4539", "DE16 ", "DE16", "2 84 07 ", "453-", "MT60AB",
+    ] {
+        let (mut mask, mut out) = (TextMask::new(), String::new());
+        for character in format!("x {}", part.repeat(40)).chars() {
+            let mut piece = [0; 4];
+            let piece = character.encode_utf8(&mut piece);
+            mask.push(&masker, piece, &mut out, &mut Vec::new());
+            assert!(mask.held() <= 64, "{part} holds {}", mask.held());
+        }
+    }
+}
+
+#[test]
+fn numbers_in_code_are_not_of_people() {
+    for text in [
+        "const N: [u64; 3] = [4539275260181598, 18446744073709551615, 9007199254740991];",
+        "t = 1700000000123; ns = 1700000000123456789; at = \"2026-11-23T05:47:46.123456789Z\"",
+        "call +1 415 555 2671 or (415) 555-2671, +49 30 901820",
+        "v1.2.3-rc.4539275260181599 and 4539.2752.6018.1599",
+        "f47ac10b-58cc-4372-a567-0e02b2c3d479 453927526018-1599-4539-2752-601815994539",
+        "sha256:4539275260181599453927526018159945392752601815994539275260181599",
+        "deadbeef4539275260181599 0x4539275260181599 4539275260181599u64 4_539_275_260_181_599",
+        "pi = 3.4539275260181599, x = -4539275260181599, y = 4539275260181599.25",
+        "0001 4539 2752 6018 1599 0002",
+        "[\n    1561842305134808950,\n    4539275260181599,\n    4104017706432470283\n]",
+        "mul(4104017706432470283)",
+        "account 284739106, ticket 911862523, order 84071926384",
+    ] {
+        assert_eq!(mask(text).1, [], "{text}");
     }
 }
 
@@ -649,6 +781,17 @@ fn fragment() -> impl Strategy<Value = String> {
         "apiVersion: v1\n",
         "\"kty\":\"oct\",",
         "mysql -p",
+        "ssn: ",
+        "DNI ",
+        " 4539",
+        "4539 2752 ",
+        "6018 1599",
+        "-60",
+        "+1 ",
+        "DE16 5069",
+        " 1284 0271",
+        "284-73-9106",
+        "911862523",
         "API key ",
         "\"\"\"",
         "|\n",
@@ -705,7 +848,8 @@ fn person(name: &str) -> Masker {
 }
 
 fn catalog() -> Rc<Catalog> {
-    thread_local!(static CATALOG: Rc<Catalog> = Rc::new(Catalog::new()));
+    thread_local!(static CATALOG: Rc<Catalog> =
+        Rc::new(Catalog::of(Pack::ALL.into_iter().collect())));
     CATALOG.with(Rc::clone)
 }
 

@@ -16,6 +16,8 @@ mod detector;
 #[path = "../../src/mask/patterns.rs"]
 #[allow(dead_code, reason = "the table counts here")]
 mod patterns;
+#[path = "../../src/mask/personal.rs"]
+mod personal;
 #[path = "../../src/mask/structures.rs"]
 mod structures;
 #[path = "../../src/mask/vendors.rs"]

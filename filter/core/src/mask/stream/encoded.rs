@@ -52,6 +52,9 @@ impl TextMask {
 
     /// Decodes the run of characters that begins here, and masks it if it hides something.
     fn run(&mut self, run: &mut Run<'_>, encoding: Encoding, holds: fn(u8) -> bool) -> Verdict {
+        let Some(detector) = run.masker.catalog().encoded_by(encoding) else {
+            return Verdict::Pass;
+        };
         let rest = run.text.as_bytes().get(self.at..).unwrap_or_default();
         let in_run = rest
             .iter()
@@ -81,10 +84,9 @@ impl TextMask {
         {
             hidden.clear(); // it shows without decoding
         }
-        let detector = run.masker.catalog().encoded_by(encoding);
-        let Some(detector) = detector.filter(|_| !hidden.is_empty()) else {
+        if hidden.is_empty() {
             return Verdict::Pass;
-        };
+        }
         self.begin(run, detector, tail, end, false);
         self.hides(hidden);
         Verdict::Moved

@@ -134,13 +134,16 @@ impl TextMask {
     }
 
     /// Where looking back ends, as a place in the text at hand.
-    fn floor_here(&self) -> usize {
+    pub(super) fn floor_here(&self) -> usize {
         usize::try_from(self.floor.saturating_sub(self.base)).unwrap_or(usize::MAX)
     }
 
     /// Passes an option to which its value is glued: `mysql -psecret`.
     pub(super) fn glued_option(&mut self, run: &Run<'_>) -> Verdict {
         const COMMANDS: [&str; 4] = ["mysql", "mariadb", "sshpass", "7z"];
+        let Some(detector) = run.masker.catalog().command() else {
+            return Verdict::Pass;
+        };
         let rest = run.text.as_bytes().get(self.at..).unwrap_or_default();
         let &[b'-', b'p', ref rest @ ..] = rest else {
             let is_cut = rest.len() < 2 && !run.is_final;
@@ -164,7 +167,6 @@ impl TextMask {
         self.at += 2;
         self.name = None;
         let gap = Gap::AfterOperator { operator: b' ' };
-        let detector = run.masker.catalog().command();
         self.armed = Some(Armed::new(detector, Grade::Password, gap, self.offset()).strict());
         Verdict::Moved
     }
@@ -318,15 +320,15 @@ impl TextMask {
 
     /// Expects the secret that belongs to the id behind the place.
     pub(super) fn arm_pair(&mut self, catalog: &Catalog) {
-        let (detector, since) = (catalog.aws_pair(), self.offset());
-        let armed = Armed::new(detector, Grade::Generated, Gap::AwsPair, since);
-        self.armed = Some(armed.strict());
+        let since = self.offset();
+        let armed = |detector| Armed::new(detector, Grade::Generated, Gap::AwsPair, since).strict();
+        self.armed = catalog.aws_pair().map(armed);
     }
 
     pub(super) fn arm_url(&mut self, catalog: &Catalog) {
-        let (detector, since) = (catalog.url(), self.offset() + 1);
-        let armed = Armed::new(detector, Grade::Password, Gap::UrlUser, since);
-        self.armed = Some(armed);
+        let since = self.offset() + 1;
+        let armed = |detector| Armed::new(detector, Grade::Password, Gap::UrlUser, since);
+        self.armed = catalog.url().map(armed).or(self.armed);
         // the slash itself is passed by the caller, not read by the gap
     }
 }
@@ -457,7 +459,7 @@ fn unnamed<'a>(
                     .any(|(option, word)| *option == raw && before().contains(word)) =>
         {
             Some((
-                catalog.command(),
+                catalog.command()?,
                 Gap::AfterKey {
                     closed: false,
                     spaced: false,
@@ -465,17 +467,17 @@ fn unnamed<'a>(
             ))
         }
         "-u" | "--user" if byte == b' ' && before().contains("curl") => {
-            Some((catalog.command(), Gap::Account))
+            Some((catalog.command()?, Gap::Account))
         }
         "--user" if byte == b'=' && before().contains("curl") => {
-            Some((catalog.command(), Gap::Account))
+            Some((catalog.command()?, Gap::Account))
         }
         _ if byte == b':'
             && matches!(raw.len(), 4 | 5)
             && raw.bytes().all(|digit| digit.is_ascii_digit())
             && ends_in_host(before()) =>
         {
-            Some((catalog.fields(), Gap::Fields { colons: 3 }))
+            Some((catalog.fields()?, Gap::Fields { colons: 3 }))
         }
         _ => None,
     }

@@ -64,7 +64,8 @@ impl Object {
             Kind::Jwk => {
                 let is_private = matches!(raw, "d" | "p" | "q" | "dp" | "dq" | "qi" | "k");
                 (is_private && (is_quote || byte == b':'))
-                    .then(|| (catalog.jwk(), Grade::Generated))
+                    .then(|| Some((catalog.jwk()?, Grade::Generated)))
+                    .flatten()
             }
             Kind::Secret { in_data, .. } => {
                 match raw {
@@ -86,7 +87,8 @@ impl Object {
                     .iter()
                     .any(|end| raw.ends_with(end));
                 (*in_data && !is_open && (is_quote || byte == b':'))
-                    .then(|| (catalog.kubernetes(), Grade::Opaque))
+                    .then(|| Some((catalog.kubernetes()?, Grade::Opaque)))
+                    .flatten()
             }
         }
     }

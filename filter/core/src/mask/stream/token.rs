@@ -73,6 +73,9 @@ impl TextMask {
             verdict = self.attempt(run, catalog.tokens(Start::Opening));
         }
         if verdict == Verdict::Pass {
+            verdict = self.personal(run);
+        }
+        if verdict == Verdict::Pass {
             verdict = self.encoded(run, before);
         }
         verdict

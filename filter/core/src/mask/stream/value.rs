@@ -7,7 +7,8 @@ use crate::mask::bytes::is_base64;
 use crate::mask::canonical::{base64_of, first_line, percent_decoded};
 use crate::mask::catalog::{Catalog, pem};
 use crate::mask::checksum;
-use crate::mask::detector::{Rule, Tail};
+use crate::mask::detector::{Number, Rule, Tail};
+use crate::mask::numbers::compact;
 use crate::mask::originals::Original;
 use crate::mask::placeholder::Seal;
 use crate::secret::Secret;
@@ -77,6 +78,7 @@ impl TextMask {
         strict: bool,
     ) {
         let Some(entry) = run.masker.catalog().entry(detector) else {
+            self.at = end; // whatever is asked for, the machine goes on
             return;
         };
         let proof = run.text.get(self.at..end).unwrap_or_default();
@@ -84,6 +86,7 @@ impl TextMask {
         seal.update_value(proof.as_bytes());
         match (&entry.rule, tail) {
             (_, Tail::Pem) => seal.update_canonical(first_line(proof).as_bytes()),
+            (Rule::Personal { .. }, _) => seal.update_canonical(compact(proof).as_bytes()),
             (Rule::Url, _) => seal.update_canonical(&percent_decoded(proof)),
             _ => seal.update_canonical(proof.as_bytes()),
         }
@@ -219,9 +222,12 @@ impl TextMask {
                 hidden.push(fingerprint);
             }
             let whole = kept.filter(|kept| !kept.is_cut).map(|kept| kept.text);
-            let checksum = whole
-                .as_ref()
-                .and_then(|it| checksum::holds(entry.name, it));
+            let checksum = match entry.rule {
+                Rule::Personal { number, .. } => (number != Number::Ssn).then_some(true),
+                _ => whole
+                    .as_ref()
+                    .and_then(|it| checksum::holds(entry.name, it)),
+            };
             for fingerprint in hidden {
                 let passes = run.masker.passes().of(entry.name, &fingerprint);
                 let original = whole.clone().filter(|_| passes.is_some());
@@ -247,11 +253,12 @@ impl TextMask {
     /// or before.
     pub(super) fn forget_context(&mut self, catalog: &Catalog, detector: Option<usize>) {
         self.floor = self.offset();
+        self.last = detector;
         self.object = self.object.map(|object| object.renewed(self.offset()));
         self.name = None;
         self.pending = None;
         self.armed = None;
-        if detector == Some(catalog.aws_id()) {
+        if detector.is_some() && detector == catalog.aws_id() {
             self.arm_pair(catalog);
         }
     }
