@@ -88,7 +88,8 @@ impl TextMask {
         run.out
             .push_str(run.text.get(self.sent..self.at).unwrap_or_default());
         let in_line = tail == Tail::Pem && proof.bytes().next_back().is_some_and(is_base64);
-        let is_wanted = run.masker.passes().any() || checksum::is_known(entry.name);
+        let goes_on = run.masker.passes().any() || run.masker.keeps();
+        let is_wanted = goes_on || checksum::is_known(entry.name);
         let kept = is_wanted.then(|| {
             let mut kept = Kept::default();
             kept.add(proof);
@@ -210,7 +211,8 @@ impl TextMask {
                 .as_ref()
                 .and_then(|value| checksum::holds(name, value));
             let passes = run.masker.passes().of(name, &fingerprint);
-            let original = whole.filter(|_| passes.is_some()).map(|value| Original {
+            let keeps = run.masker.keeps() || passes.is_some();
+            let original = whole.filter(|_| keeps).map(|value| Original {
                 placeholder,
                 value: Secret::new(value),
             });
