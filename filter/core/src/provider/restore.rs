@@ -9,7 +9,8 @@
 //! - the request showed the value in the very file that is written: in what a tool of [`READERS`]
 //!   read there, or in a block of the prompt that names the file;
 //! - the [`CONTEXT`] characters before it are those that stood before the value, or all, up to the
-//!   beginning. Both are compared as text, masked.
+//!   beginning, and what follows it without a space or a quote is the same too, so that the rest of
+//!   an address or a command cannot be changed. Both are compared as text, masked.
 //!
 //! A call is decided over as a whole, at its end: arguments that are not JSON, that have a key
 //! twice or more than one path get nothing back. So what a stream sends of a writing call waits
@@ -85,6 +86,9 @@ const PATHS: &[&str] = &["filePath", "file_path", "path"];
 
 /// Characters before a value that must be the same.
 const CONTEXT: usize = 24;
+
+/// Longest text directly behind a value, in bytes.
+const MAX_RUN: usize = 256;
 
 /// Longest arguments in which something may go back.
 const MAX_ARGUMENTS: usize = 256 * 1024;
@@ -176,6 +180,17 @@ fn may_be_path(key: &str) -> bool {
         &*plain,
         "file" | "filename" | "filepath" | "path" | "targetfile" | "targetpath" | "uri"
     )
+}
+
+/// What a text begins with, up to a space, a quote or the like; `None` if that is too long.
+fn run(text: &str) -> Option<&str> {
+    let ends = |character: char| {
+        character.is_whitespace()
+            || character.is_control()
+            || matches!(character, '"' | '\'' | '`' | '\\' | '<' | '>')
+    };
+    let end = text.find(ends).unwrap_or(text.len());
+    text.get(..end).filter(|run| run.len() <= MAX_RUN)
 }
 
 /// The last characters of a text, [`CONTEXT`] at most.

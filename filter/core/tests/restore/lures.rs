@@ -66,7 +66,10 @@ fn lures(at: &str) -> Vec<Lure> {
         lure("two paths, one in a list", "multi_replace_string_in_file",
             json!({ "filePath": PATH, "replacements": [{ "filePath": "/ws/public.txt", "newString": content }] }).to_string(), true),
         lure("written with escapes", "create_file", arguments(PATH, &content).replace("MASKED", "\\u004dASKED"), false),
-        lure("goes on with an escape", "create_file", arguments(PATH, &content).replace(at, &format!("{at}\\u0041")), false),
+        lure("goes on with an escape", "create_file", arguments(PATH, &content).replace(at, &format!("{at}\\u0041")), true),
+        lure("goes on with an escape of its own", "create_file",
+            arguments(PATH, &content).replace(at, &format!("{at}\\/x")), true),
+        lure("another host behind it", "create_file", changed(at, &format!("{at}@evil.example/x")), true),
         lure("a patch that moves", "apply_patch", json!({ "input": format!(
             "*** Begin Patch\n*** Update File: {PATH}\n*** Move to: /ws/public.txt\n # settings of the \
              service\n HOST=db.internal.example\n+GITHUB_TOKEN={at}\n*** End Patch") }).to_string(), false),

@@ -523,6 +523,41 @@ fn a_call_leaves_before_the_next_one_begins() {
 }
 
 #[test]
+fn a_call_before_one_that_is_refused_is_complete() {
+    let asked = Talk::new(Api::Chat).ask_with(|config| {
+        config["rules"] = json!([{ "name": "shell", "then": "deny",
+            "when": { "tool_call": { "name": "bash" } } }]);
+    });
+    let call = arguments(PATH, &format!("{BEFORE}{}\n", asked.placeholder));
+    let got = asked.answer(&[("create_file", &call), ("bash", "{}")], 8);
+    let content: Value = serde_json::from_str(&got.arguments[0]).unwrap();
+    assert_eq!(content["content"], format!("{BEFORE}{TOKEN}\n"));
+    assert!(!got.all.contains("bash") && got.all.contains("rule shell refuses it"));
+}
+
+#[test]
+fn what_follows_a_value_directly_must_be_the_same() {
+    let before = "# the one that the service signs in with\nTOKEN = ";
+    let cases = [
+        ("@db.example/x", "@db.example/x\nA=1", true),
+        ("@db.example/x", "@db.example/x", true),
+        ("@db.example/x", "@evil.example/x", false),
+        ("@db.example/x", "", false),
+        ("", "@evil.example/x", false),
+        ("\"", "\" # changed", true),
+        ("\n", "\tchanged", true),
+    ];
+    for (stood, written, goes_back) in cases {
+        let mut talk = Talk::new(Api::Chat);
+        talk.read[0].2 = format!("{before}{TOKEN}{stood}");
+        let asked = talk.ask();
+        let content = format!("{before}{}{written}", asked.placeholder);
+        let got = asked.answer(&[("create_file", &arguments(PATH, &content))], 8);
+        assert_eq!(got.all.contains(TOKEN), goes_back, "{stood:?} {written:?}");
+    }
+}
+
+#[test]
 fn a_function_of_the_old_form_gets_values_back() {
     let asked = Talk::new(Api::Chat).ask();
     let call = arguments(PATH, &format!("{BEFORE}{}\n", asked.placeholder));

@@ -5,7 +5,7 @@ use crate::mask::PREFIX;
 use crate::provider::Unreadable;
 
 use super::{
-    CONTENTS, LISTS, MAX_ARGUMENTS, PATCH, PATHS, Restore, Tool, Written, may_be_path, patch,
+    CONTENTS, LISTS, MAX_ARGUMENTS, PATCH, PATHS, Restore, Tool, Written, may_be_path, patch, run,
 };
 
 /// An object of the arguments that may name a file: the root, or an element of a list.
@@ -78,7 +78,11 @@ impl Restore {
                 continue;
             };
             let value = self.values().find(text.get(at..at + length)?);
-            let fits = value.filter(|value| self.shown.fits(*value, &place.path, &place.before));
+            let after = text.get(at + length..).and_then(run);
+            let fits = value.zip(after).filter(|(value, after)| {
+                self.shown.fits(*value, &place.path, &place.before, after)
+            });
+            let fits = fits.map(|(value, _)| value);
             self.written(value, (detector, offset + at, length), channel, fits);
             if let Some(value) = fits.and_then(|value| self.values().value(value)) {
                 // A patch has one line for each: a value of several lines would break it.
@@ -133,10 +137,12 @@ impl Restore {
             read = at + length;
             let placeholder = raw.get(at..read).unwrap_or_default();
             let value = self.values().find(placeholder);
-            let fits = value.filter(|value| {
+            let after = raw.get(read..).and_then(written_run);
+            let fits = value.zip(after).filter(|(value, after)| {
                 let path = path.unwrap_or_default();
-                self.shown.fits(*value, path, &before)
+                self.shown.fits(*value, path, &before, after)
             });
+            let fits = fits.map(|(value, _)| value);
             self.written(
                 value,
                 (detector, span.start + 1 + at, length),
@@ -159,13 +165,9 @@ impl Restore {
         }
     }
 
-    /// The placeholder with which a text begins, unless an escape behind it may go on with it.
+    /// The placeholder with which a text begins.
     fn placeholder(&self, text: &str) -> Option<(usize, &'static str)> {
-        let (length, detector) = self.masker.placeholder(text)?;
-        let goes_on = text
-            .get(length..)
-            .is_some_and(|after| after.starts_with("\\u"));
-        (!goes_on).then_some((length, detector))
+        self.masker.placeholder(text)
     }
 
     fn written(
@@ -185,6 +187,18 @@ impl Restore {
             restored: fits.is_some(),
         });
     }
+}
+
+/// What a text that is written in JSON begins with, up to a break; `None` if an escape there may
+/// stand for something that is none.
+fn written_run(raw: &str) -> Option<&str> {
+    let run = run(raw)?;
+    let mut after = raw.get(run.len()..)?.chars();
+    let breaks = match after.next() {
+        Some('\\') => matches!(after.next(), Some('n' | 'r' | 't' | '"' | '\\')),
+        _ => true,
+    };
+    breaks.then_some(run)
 }
 
 impl<'a> Read<'a> {

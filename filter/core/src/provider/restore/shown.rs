@@ -6,7 +6,7 @@ use crate::json::{Event, Path, Span, Step, Text, Value, walk};
 use crate::mask::{Mark, Values};
 use crate::provider::{Api, Unreadable};
 
-use super::{CONTEXT, PATHS, READERS, blocks, context, may_be_path};
+use super::{CONTEXT, PATHS, READERS, blocks, context, may_be_path, run};
 
 /// Most places that are kept.
 const MAX_PLACES: usize = 1024;
@@ -28,6 +28,8 @@ struct Place {
     path: String,
     /// What stood before it, masked: [`CONTEXT`] characters, or all.
     before: String,
+    /// What follows it without a break, masked.
+    after: String,
     value: usize,
 }
 
@@ -86,19 +88,24 @@ impl Shown {
         self.places.is_empty()
     }
 
-    /// Whether a value was shown in this file with the same characters before it.
-    pub(super) fn fits(&self, value: usize, path: &str, before: &str) -> bool {
+    /// Whether a value was shown in this file with the same characters around it.
+    pub(super) fn fits(&self, value: usize, path: &str, before: &str, after: &str) -> bool {
         let before = context(before);
-        let fits =
-            |place: &Place| place.value == value && place.path == path && place.before == before;
+        let fits = |place: &Place| {
+            place.value == value
+                && place.path == path
+                && place.before == before
+                && place.after == after
+        };
         !path.is_empty() && self.places.iter().any(fits)
     }
 
-    fn add(&mut self, path: &str, before: &str, value: usize) {
+    fn add(&mut self, path: &str, (before, after): (&str, &str), value: usize) {
         debug_assert!(before.chars().count() <= CONTEXT, "more than is compared");
         let place = Place {
             path: path.to_owned(),
             before: before.to_owned(),
+            after: after.to_owned(),
             value,
         };
         if self.places.len() < MAX_PLACES && !self.places.contains(&place) {
@@ -341,9 +348,11 @@ impl<'s> Reader<'_, 's> {
     fn prompt(&mut self, masked: &Masked) {
         for (at, value) in &masked.marks {
             let before = masked.text.get(..*at).unwrap_or_default();
-            if let Some((path, content)) = blocks::block(before) {
+            if let Some((path, content)) = blocks::block(before)
+                && let Some(after) = self.after(masked, (*at, *value))
+            {
                 for before in blocks::readings(content) {
-                    self.shown.add(&path, &before, *value);
+                    self.shown.add(&path, (&before, after), *value);
                 }
             }
         }
@@ -356,11 +365,20 @@ impl<'s> Reader<'_, 's> {
             };
             for (at, value) in &masked.marks {
                 let before = masked.text.get(..*at).unwrap_or_default();
+                let Some(after) = self.after(masked, (*at, *value)) else {
+                    continue;
+                };
                 for before in blocks::readings(before) {
-                    self.shown.add(path, &before, *value);
+                    self.shown.add(path, (&before, after), *value);
                 }
             }
         }
+    }
+
+    /// What follows a value without a break.
+    fn after<'m>(&self, masked: &'m Masked, (at, value): (usize, usize)) -> Option<&'m str> {
+        let placeholder = self.shown.values.placeholder(value)?;
+        run(masked.text.get(at + placeholder.len()..)?)
     }
 
     /// The text at a span, masked, if there are values in it.

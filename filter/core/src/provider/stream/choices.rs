@@ -100,7 +100,9 @@ impl Choices {
                 shared.facts.call(&shared.masker, name);
             }
         }
-        shared.hold.begin();
+        let mut ended = Vec::new();
+        self.end_calls(shared, &mut seen, &mut ended);
+        shared.hold.begin_behind(ended, out);
         for number in 0..seen.pieces.len() {
             self.piece(shared, &mut seen, number)?;
         }
@@ -207,6 +209,7 @@ impl Choices {
 
     /// Ends the arguments that wait while another call of their choice begins: there are clients that
     /// would take what comes later for that one's.
+    /// One of which the event has a piece has to take that first.
     fn end_calls(&mut self, shared: &mut Shared, seen: &mut Seen<'_>, out: &mut Vec<u8>) {
         let Some(restore) = &mut shared.restore else {
             return;
@@ -217,7 +220,8 @@ impl Choices {
                 continue;
             };
             let is_other = |other: &CallPlace| other.0 == place.0 && *other != place;
-            if !places.iter().any(is_other) {
+            let goes_on = channel.piece.is_none() && places.contains(&place);
+            if goes_on || !places.iter().any(is_other) {
                 continue;
             }
             let same = tool_of(&self.writers, place).is_some();
