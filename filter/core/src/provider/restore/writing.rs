@@ -108,6 +108,11 @@ impl Writing {
         self.held() > 0
     }
 
+    /// Whether nothing goes back, whatever comes.
+    pub(in crate::provider) fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain)
+    }
+
     /// Bytes that are still to leave.
     pub(in crate::provider) fn held(&self) -> usize {
         match self {

@@ -106,9 +106,7 @@ impl Choices {
         for number in 0..seen.pieces.len() {
             self.piece(shared, &mut seen, number)?;
         }
-        if shared.restore.is_some() {
-            self.end_calls(shared, &mut seen, out);
-        }
+        self.end_calls(shared, &mut seen, out);
         for position in &seen.ended {
             let choice = seen.choice(*position);
             self.end(shared, Some((choice, &mut seen.pieces)), out);
@@ -179,7 +177,9 @@ impl Choices {
         shared.content.add(channel.content, &piece.output);
         if let Some(place) = channel.call_place() {
             shared.hold.arguments(place, &piece.output);
-            if let Some(restore) = &mut shared.restore {
+            if let Some(restore) = &mut shared.restore
+                && !channel.writing.is_plain()
+            {
                 let tool = tool_of(&self.writers, place);
                 let mut writing = std::mem::take(&mut channel.writing);
                 piece.changed |= writing.push(restore, tool, &mut piece.output, || channel.name());
@@ -214,6 +214,9 @@ impl Choices {
         let Some(restore) = &mut shared.restore else {
             return;
         };
+        if !self.channels.iter().any(|channel| channel.writing.waits()) {
+            return;
+        }
         let places: Vec<CallPlace> = seen.calls().map(|(place, _)| place).collect();
         for channel in &mut self.channels {
             let Some(place) = channel.call_place().filter(|_| channel.writing.waits()) else {
