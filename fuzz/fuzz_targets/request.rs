@@ -119,7 +119,7 @@ fn request(api: Api, masker: &Masker, body: &[u8]) -> Result<Masked, Unreadable>
 }
 
 fn answer(api: Api, masker: &Masker, body: &[u8]) -> Result<Masked, Unreadable> {
-    let masked = mask_response(api, masker, body, &LIMITS, &watch())?;
+    let masked = mask_response(api, masker, body, &LIMITS, &watch(), None)?;
     let facts = masked.facts;
     check_content(&facts.content);
     Ok(Masked {

@@ -124,6 +124,48 @@ async fn choices_and_tool_calls_are_masked_each_for_itself() {
 }
 
 #[tokio::test]
+async fn a_value_goes_back_into_the_file_in_which_it_stood() {
+    let world = World::start().await;
+    let caller = world.caller("ana");
+    let before = "# settings of the service\nGITHUB_TOKEN=";
+    let mut body = e2e::caller::chat("move the port");
+    let read = json!([{ "id": "c1", "type": "function", "function": { "name": "read_file",
+        "arguments": "{\"filePath\":\"/ws/.env\"}" } }]);
+    let messages = body["messages"].as_array_mut().unwrap();
+    messages.push(json!({ "role": "assistant", "content": null, "tool_calls": read }));
+    messages.push(json!({ "role": "tool", "tool_call_id": "c1",
+        "content": format!("{before}{TOKEN}\n") }));
+    // What stands for the value differs from run to run: the first answer only shows it.
+    world.upstream().script(Answer::text("ok"));
+    caller.post("/chat/completions", &body).await.unwrap();
+    let sent = world.upstream().requests().remove(0).last_words();
+    let masked = sent.trim().rsplit('=').next().unwrap().to_owned();
+    assert!(masked.starts_with("MASKED_GITHUB_PAT_"), "{masked}");
+    let write = |path: &str| ToolCall {
+        name: "create_file".to_owned(),
+        arguments: letters(
+            &json!({ "filePath": path, "content": format!("{before}{masked}\nPORT=1\n") })
+                .to_string(),
+        ),
+    };
+    world.upstream().script(Answer::choices([Choice {
+        tools: vec![write("/ws/.env"), write("/ws/public.txt")],
+        ..Choice::default()
+    }]));
+    let answer = caller.post("/chat/completions", &body).await.unwrap();
+    let contents: Vec<String> = answer
+        .tool_calls()
+        .into_values()
+        .map(|(_, arguments)| {
+            let arguments: serde_json::Value = serde_json::from_str(&arguments).unwrap();
+            arguments["content"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let with = |value: &str| format!("{before}{value}\nPORT=1\n");
+    assert_eq!(contents, [with(TOKEN), with(&masked)]);
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_streamed_is_masked() {
     let world = World::start().await;
     world

@@ -274,6 +274,7 @@ impl Draft {
         self.masked |= facts.has_masked;
         self.add_findings(&facts.findings, facts.findings_count, "response", "mask");
         self.count("response", &facts.by_detector);
+        self.files(facts);
         for entry in &facts.unscanned {
             self.unscanned("response", entry.reason.name(), whole(entry.bytes));
         }
@@ -390,6 +391,31 @@ impl Draft {
             self.count("request", &[(placed.finding.detector, 1)].into());
         }
         self.add_findings(&placed, placed.len() as u64, "request", "remove");
+    }
+
+    /// Placeholders in files that an answer writes.
+    fn files(&mut self, facts: &ResponseFacts) {
+        self.findings_count += facts.restored + facts.left;
+        for written in &facts.written {
+            let (action, place) = if written.restored {
+                ("restore", "restored")
+            } else {
+                ("placeholder", "file")
+            };
+            *self
+                .by_detector
+                .entry((place, written.detector))
+                .or_default() += 1;
+            self.findings.push(json!({
+                "detector": written.detector,
+                "direction": "response",
+                "channel": written.channel,
+                "offset": written.offset,
+                "length": written.length,
+                "fingerprint": written.fingerprint,
+                "action": action,
+            }));
+        }
     }
 
     fn count(&mut self, direction: &'static str, found: &Detectors) {

@@ -161,6 +161,12 @@ impl<'a> Text<'a> {
         Cow::Owned(out)
     }
 
+    /// A part of the text as written, which begins and ends between two characters of it.
+    pub fn part(&self, range: Range<usize>) -> Option<Self> {
+        let raw = self.raw.get(range)?;
+        Some(Self { raw, ..*self })
+    }
+
     /// The text as written, between its quotes.
     pub fn raw(&self) -> &'a str {
         self.raw

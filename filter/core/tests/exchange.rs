@@ -4,10 +4,12 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::string_slice,
     reason = "test code"
 )]
 
 mod approval;
+mod restore;
 mod rules;
 
 use contract::{Envelope, MacKey};

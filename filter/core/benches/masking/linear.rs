@@ -131,7 +131,8 @@ fn messages() {
             });
             let (limits, watch) = (Limits::default(), Watch::default());
             let answer = time(|| {
-                let masked = mask_response(Api::Chat, &masker(), body.as_bytes(), &limits, &watch);
+                let masked =
+                    mask_response(Api::Chat, &masker(), body.as_bytes(), &limits, &watch, None);
                 good &= masked.is_ok();
             });
             let each = |time: std::time::Duration| time.as_nanos() as f64 / body.len() as f64;

@@ -27,7 +27,7 @@ pub use raw::{Direction, Mode, RawConfig, RoleEndpoint};
 
 use raw::{
     RawAction, RawApprovals, RawCovers, RawExemption, RawFindings, RawIssuer, RawRole, RawRule,
-    RawToolCall,
+    RawToolCall, Restore,
 };
 
 /// Largest configuration that is read.
@@ -58,6 +58,8 @@ pub struct Config {
     pub detectors: Detectors,
     /// Values that somebody vouches for.
     pub exemptions: Vec<Exemption>,
+    /// Whether values go back into files that answers write.
+    pub restores: bool,
     /// How people are asked; there if a rule asks.
     pub approvals: Option<Approvals>,
     /// What the rules want to know of requests.
@@ -334,6 +336,8 @@ impl TryFrom<RawConfig> for Config {
             check(!twice, &format!("{path}.name"), "this name stands twice");
             check_rule(rule, &detectors, &path, &mut check);
         }
+        let later = raw.masking.restore == Restore::Answers;
+        check(!later, "masking.restore", "answers is not available yet");
         let mut seen = HashSet::new();
         for (index, exemption) in raw.masking.exemptions.iter().enumerate() {
             let path = format!("masking.exemptions[{index}]");
@@ -415,6 +419,7 @@ impl TryFrom<RawConfig> for Config {
             roles: raw.roles.into_iter().map(Role::from).collect(),
             rules: rules.into(),
             detectors,
+            restores: raw.masking.restore == Restore::InPlace,
             exemptions: raw
                 .masking
                 .exemptions

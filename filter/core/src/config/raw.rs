@@ -196,7 +196,7 @@ pub struct RawMasking {
     /// Values that pass because somebody vouches for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exemptions: Vec<RawExemption>,
-    /// Whether originals go back where they stood; only `off` so far.
+    /// Where originals go back.
     #[serde(default)]
     pub restore: Restore,
 }
@@ -266,11 +266,15 @@ pub struct RawExemption {
 }
 
 /// Whether originals go back in place of placeholders.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Restore {
-    /// Never.
+    /// Also into the text of answers; not available yet.
+    Answers,
+    /// Into files that an answer writes, where the request showed them.
     #[default]
+    InPlace,
+    /// Never.
     Off,
 }
 

@@ -25,7 +25,7 @@ use crate::{
     endpoint::Endpoint,
     headers::Headers,
     mask::Masker,
-    provider::{Api, ResponseMask},
+    provider::{Api, ResponseMask, Shown},
     reply::{LocalReply, Situation, reply_for},
     time::UnixTime,
     worker::Worker,
@@ -132,6 +132,8 @@ pub struct Exchange {
     person: String,
     /// The model that was asked for.
     model: String,
+    /// Values of the request that may go back into files; nothing if none may.
+    shown: Option<Rc<Shown>>,
     /// Room that was taken at the worker for recorded content, in bytes.
     reserved: usize,
     /// When the caller last heard something of a stream.
@@ -212,6 +214,7 @@ impl Exchange {
             role: None,
             person: String::new(),
             model: String::new(),
+            shown: None,
             reserved: 0,
             said_at: now,
             phase: Phase::Start,

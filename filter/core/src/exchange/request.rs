@@ -89,11 +89,14 @@ impl Exchange {
         let (Some(api), Some(masker)) = (self.api(), self.masker.clone()) else {
             return self.unavailable("state", "The gateway lost track of the request.");
         };
-        let masker = masker.passing(worker.passes(Direction::Request, now));
+        let mut masker = masker.passing(worker.passes(Direction::Request, now));
+        if worker.config.restores {
+            masker = masker.keeping();
+        }
         let limits = worker.provider_limits();
         let watch = &worker.config.watch;
         let texts = (worker.repeats.of(&self.person), now);
-        let masked = match provider::mask_request(api, &masker, body, &limits, watch, texts) {
+        let mut masked = match provider::mask_request(api, &masker, body, &limits, watch, texts) {
             Ok(masked) => masked,
             Err(Unreadable::Elsewhere) => {
                 self.draft.unscanned("request", "elsewhere", body.len());
@@ -124,6 +127,10 @@ impl Exchange {
             let text = "Your role may not use this model.";
             return self.reply(Situation::Denied, "model", text);
         }
+        self.shown = worker
+            .config
+            .restores
+            .then(|| Rc::new(std::mem::take(&mut masked.shown)));
         let verdict = policy::decide(
             &worker.config.rules,
             Direction::Request,

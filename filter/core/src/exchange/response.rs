@@ -92,13 +92,16 @@ impl Exchange {
         // What is not a stream is masked whole, whatever it says that it is.
         match (self.api(), self.masker.clone()) {
             (Some(api), Some(masker)) if stream && events && status == 200 => {
-                let mask = ResponseMask::new(
+                let mut mask = ResponseMask::new(
                     api,
                     masker.passing(worker.passes(Direction::Answer, now)),
                     &worker.provider_limits(),
                     worker.config.watch_answers.clone(),
                 )
                 .with_rule(answer_rule(worker));
+                if let Some(shown) = self.shown.take() {
+                    mask = mask.restoring(shown);
+                }
                 let (mask, first) = (Box::new(mask), Vec::new());
                 self.said_at = now;
                 self.phase = Phase::Streaming { mask, first };
@@ -250,7 +253,8 @@ impl Exchange {
             }
             (_, Some(api)) if ok => {
                 let watch = &worker.config.watch_answers;
-                provider::mask_response(api, &masker, body, &limits, watch)
+                let shown = self.shown.take();
+                provider::mask_response(api, &masker, body, &limits, watch, shown)
                     .map(|masked| (masked.body, Some(masked.facts), masked.calls))
             }
             _ => provider::mask_plain(&masker, body, &limits)

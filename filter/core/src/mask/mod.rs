@@ -38,12 +38,13 @@ use std::rc::Rc;
 pub use self::catalog::Catalog;
 pub use self::custom::{Custom, CustomCheck, CustomError, Customs, MAX_CUSTOM};
 pub use self::describe::{Class, Description, descriptions};
-pub(crate) use self::originals::Originals;
+pub(crate) use self::originals::{Mark, Originals, Values};
 pub use self::packs::{Pack, Packs};
 pub use self::passes::{Passed, Passes};
 pub use self::placeholder::MaskKeys;
 pub use self::stream::TextMask;
 
+pub(crate) use self::placeholder::PREFIX;
 use self::placeholder::Sealer;
 
 /// The closed list of detectors, by name.
@@ -73,7 +74,7 @@ pub struct Finding {
     pub checksum: Option<bool>,
     /// Why the value stays as it is, if it does.
     pub passed: Option<Passed>,
-    /// The value that stays.
+    /// The value, if it stays or may go back.
     original: Option<originals::Original>,
 }
 
@@ -107,6 +108,8 @@ impl Confidence {
 pub struct Masker {
     inner: Rc<Inner>,
     passes: Rc<Passes>,
+    /// Findings bring the values along that were masked.
+    keeps: bool,
 }
 
 struct Inner {
@@ -121,6 +124,7 @@ impl Masker {
         Self {
             inner: Rc::new(Inner { catalog, sealer }),
             passes: Rc::default(),
+            keeps: false,
         }
     }
 
@@ -130,7 +134,15 @@ impl Masker {
         Self {
             inner: Rc::clone(&self.inner),
             passes,
+            keeps: self.keeps,
         }
+    }
+
+    /// The same, with findings that bring along what was masked, for [`Values`].
+    #[must_use]
+    pub fn keeping(mut self) -> Self {
+        self.keeps = true;
+        self
     }
 
     /// Masks a whole text; `None` if nothing is found in it.
@@ -138,6 +150,21 @@ impl Masker {
     /// Values that may stay are masked as well: [`Originals`] puts them back where the text leaves.
     pub fn mask(&self, text: &str, findings: &mut Vec<Finding>) -> Option<String> {
         TextMask::whole(self, text, findings)
+    }
+
+    /// The length of the placeholder with which a text begins, whoever's it is, and the detector that
+    /// it names.
+    pub(crate) fn placeholder(&self, text: &str) -> Option<(usize, &'static str)> {
+        let catalog = self.catalog();
+        let is_kind = |kind: &[u8]| catalog.detector_of(kind).is_some();
+        let placeholder::Look::Is(length) = placeholder::look(text.as_bytes(), true, is_kind)
+        else {
+            return None;
+        };
+        let kind = PREFIX.len()..length - placeholder::DIGEST_LENGTH;
+        let kind = text.as_bytes().get(kind).unwrap_or_default();
+        let entry = catalog.entry(catalog.detector_of(kind)?)?;
+        Some((length, entry.name))
     }
 
     fn catalog(&self) -> &Catalog {
@@ -150,6 +177,10 @@ impl Masker {
 
     fn passes(&self) -> &Passes {
         &self.passes
+    }
+
+    fn keeps(&self) -> bool {
+        self.keeps
     }
 }
 

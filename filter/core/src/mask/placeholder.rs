@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 /// How every placeholder begins.
-pub(super) const PREFIX: &str = "MASKED_";
+pub(crate) const PREFIX: &str = "MASKED_";
 /// Length of the end of a placeholder: `_` and the digest.
 pub(super) const DIGEST_LENGTH: usize = 17;
 const PLACEHOLDER_BYTES: usize = 10;

@@ -31,6 +31,7 @@ mod record;
 mod request;
 mod response;
 mod responses;
+mod restore;
 mod scan;
 mod stream;
 
@@ -48,9 +49,11 @@ pub use messages::{message_stream_text, message_text};
 pub use request::{MaskedRequest, mask_request};
 pub use response::{MaskedResponse, mask_plain, mask_response};
 pub use responses::{response_stream_text, response_text};
+pub use restore::{Shown, Written};
 pub use stream::{AnswerRule, Detectors, DueCalls, ResponseMask};
 
 use item::Part;
+use restore::Restore;
 use scan::is_name;
 use stream::{Ends, Spot};
 
@@ -351,6 +354,12 @@ pub struct ResponseFacts {
     pub content_truncated: bool,
     /// What was not looked at.
     pub unscanned: Vec<Unscanned>,
+    /// Placeholders in files that it writes, the first ones.
+    pub written: Vec<Written>,
+    /// How many values went back into files.
+    pub restored: u64,
+    /// How many placeholders stay in files.
+    pub left: u64,
     /// Bytes of text that was looked at.
     pub scanned_bytes: u64,
     /// The model that answered, by its own word.
@@ -407,6 +416,12 @@ impl ResponseFacts {
             Count::Output => &mut self.usage.output,
         };
         *kept = digits.parse().ok().or(*kept);
+    }
+
+    /// Notes what became of placeholders in files.
+    fn restore(&mut self, restore: &Restore) {
+        self.written.clone_from(&restore.written);
+        (self.restored, self.left) = (restore.restored, restore.left);
     }
 
     /// Notes the name of a tool that is called.

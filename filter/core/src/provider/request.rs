@@ -10,6 +10,7 @@ use crate::time::UnixTime;
 use super::history::History;
 use super::item::{ContentItem, Items, Part, Watch};
 use super::record::Record;
+use super::restore::{Shown, Sites};
 use super::scan::{Scan, channel_name, is_blob, is_name};
 use super::{Api, Limits, Place, Placed, Unreadable, Unscanned, UnscannedReason};
 
@@ -44,6 +45,8 @@ pub struct MaskedRequest {
     pub items: Vec<ContentItem>,
     /// Whether there are more of them than are kept.
     pub items_overflow: bool,
+    /// What may go back into files that the answer writes; nothing unless the masker keeps values.
+    pub shown: Shown,
 }
 
 /// Masks all text in a request, takes out what the gateway itself had said in the history, and reads
@@ -72,6 +75,7 @@ pub fn mask_request(
         items: Items::new(watch),
         history: History::default(),
         signed: SignedTexts::default(),
+        sites: Sites::default(),
         item_says: false,
         model: None,
         stream: false,
@@ -83,6 +87,7 @@ pub fn mask_request(
         mut edits,
         mut history,
         record,
+        sites,
         ..
     } = reader;
     history.end(&mut edits);
@@ -90,15 +95,18 @@ pub fn mask_request(
         0 => (Vec::new(), Vec::new()),
         _ => record.finish(body, &edits),
     };
+    let has_masked = scan.has_masked();
     let kept = reader.items.finish();
     let sent = (!edits.is_empty()).then(|| {
         let mut sent = edits.apply(body);
         scan.originals.put_back(&mut sent, 0);
         sent
     });
+    let shown = Shown::read(api, body, sites, scan.values);
     Ok(MaskedRequest {
+        shown,
         body: sent.filter(|sent| sent != body),
-        has_masked: scan.has_masked(),
+        has_masked,
         recorded,
         texts,
         model: reader.model,
@@ -125,6 +133,8 @@ struct Reader<'w, 's> {
     items: Items<'w, 's>,
     history: History,
     signed: SignedTexts,
+    /// Where values that are kept stand.
+    sites: Sites,
     /// The item at hand is more than a reference.
     item_says: bool,
     model: Option<String>,
@@ -239,6 +249,7 @@ impl<'s> Reader<'_, 's> {
         if place == Place::Signature && is_blob(&text.decode()) {
             self.signed.signatures.push(path.depth());
         }
+        self.scan.marks.clear();
         let masked = match digest {
             // of other places it is open whether they are looked at
             Some(digest) if matches!(place, Place::Piece(_) | Place::Prompt | Place::Text) => {
@@ -248,6 +259,9 @@ impl<'s> Reader<'_, 's> {
                 .scan
                 .value(self.masker, place, path, (span, text), &mut self.edits),
         };
+        if place != Place::Encoded {
+            self.sites.add(span, &mut self.scan.marks);
+        }
         let name = || {
             masked
                 .as_deref()

@@ -1,13 +1,16 @@
 //! Masks answers that come in one piece.
 
+use std::rc::Rc;
+
 use crate::json::{Container, Edits, Event, Value, walk};
 use crate::mask::Masker;
 
 use super::annotations::is_annotation;
 use super::content::Content;
 use super::item::{Items, OWN_TEXT, Watch};
+use super::restore::{Restore, restore_whole};
 use super::scan::{Scan, channel_name, looks_like_json};
-use super::{Api, DueCalls, Limits, Place, ResponseFacts, Unreadable};
+use super::{Api, DueCalls, Limits, Place, ResponseFacts, Shown, Unreadable};
 
 /// An answer whose secrets are masked.
 pub struct MaskedResponse {
@@ -19,7 +22,8 @@ pub struct MaskedResponse {
     pub calls: DueCalls,
 }
 
-/// Masks an answer in the API's own form that is not a stream.
+/// Masks an answer in the API's own form that is not a stream; values that the request showed in
+/// files go back where the answer writes those.
 ///
 /// # Errors
 ///
@@ -30,8 +34,9 @@ pub fn mask_response(
     body: &[u8],
     limits: &Limits,
     watch: &Watch,
+    shown: Option<Rc<Shown>>,
 ) -> Result<MaskedResponse, Unreadable> {
-    mask_json(Some(api), masker, body, limits, watch)
+    mask_json(Some(api), masker, body, limits, (watch, shown))
 }
 
 /// Masks a body of no known form, such as an error: all strings of JSON, or plain text.
@@ -45,7 +50,7 @@ pub fn mask_plain(
     limits: &Limits,
 ) -> Result<MaskedResponse, Unreadable> {
     if looks_like_json(body) {
-        return mask_json(None, masker, body, limits, &Watch::default());
+        return mask_json(None, masker, body, limits, (&Watch::default(), None));
     }
     let text = std::str::from_utf8(body).map_err(|_| Unreadable::NotText)?;
     let mut scan = Scan::new(limits);
@@ -71,7 +76,7 @@ fn mask_json(
     masker: &Masker,
     body: &[u8],
     limits: &Limits,
-    watch: &Watch,
+    (watch, shown): (&Watch, Option<Rc<Shown>>),
 ) -> Result<MaskedResponse, Unreadable> {
     let mut items = Items::new(watch);
     let mut scan = Scan::new(limits);
@@ -153,12 +158,17 @@ fn mask_json(
         Ok::<_, Unreadable>(())
     })?;
     let calls = items.finish();
-    let facts = scan.facts(&content, learnt);
-    let sent = (!edits.is_empty()).then(|| {
-        let mut sent = edits.apply(body);
-        scan.originals.put_back(&mut sent, 0);
-        sent
-    });
+    let mut facts = scan.facts(&content, learnt);
+    let mut sent = (!edits.is_empty()).then(|| edits.apply(body));
+    if let Some((shown, api)) = shown.zip(api) {
+        let mut restore = Restore::new(shown, masker, limits.max_held);
+        let restored = restore_whole(api, &mut restore, sent.as_deref().unwrap_or(body));
+        sent = restored.or(sent);
+        facts.restore(&restore);
+    }
+    if let Some(sent) = &mut sent {
+        scan.originals.put_back(sent, 0);
+    }
     Ok(MaskedResponse {
         body: sent,
         facts,

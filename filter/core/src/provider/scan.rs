@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use data_encoding::BASE64;
 
 use crate::json::{Edits, Path, Span, Step, Text};
-use crate::mask::{Finding, Masker, Originals, Passed};
+use crate::mask::{Finding, Mark, Masker, Originals, Passed, Values};
 
 use super::content::Content;
 use super::{Limits, MAX_NAME_BYTES, Place, Placed, ResponseFacts, Unscanned, UnscannedReason};
@@ -32,6 +32,10 @@ pub(super) struct Scan {
     pub(super) stayed: u64,
     /// Those values.
     pub(super) originals: Originals,
+    /// Values that were masked, if the masker brings them along.
+    pub(super) values: Values,
+    /// Where they stood in the last text.
+    pub(super) marks: Vec<Mark>,
     /// Findings in texts that stay as they are, by detector.
     pub(super) passed: BTreeMap<&'static str, u64>,
     pub(super) unscanned: Vec<Unscanned>,
@@ -259,6 +263,9 @@ impl Scan {
         self.latest.clear();
         for mut finding in self.fresh.drain(..) {
             self.findings_count += 1;
+            if !passed {
+                self.marks.extend(self.values.take(&mut finding));
+            }
             self.originals.take(&mut finding);
             self.stayed += u64::from(finding.passed.is_some() && !passed);
             if finding.passed != Some(Passed::Exempt) {

@@ -32,6 +32,7 @@ use crate::mask::Masker;
 use crate::sse::{Block, Decoder, Line, Part};
 
 use super::content::Content;
+use super::restore::{Restore, Shown};
 use super::scan::{Scan, looks_like_json};
 use super::{Api, ContentItem, Limits, ResponseFacts, Unreadable, Watch};
 use choices::Choices;
@@ -75,6 +76,8 @@ impl ResponseMask {
                     max_channels: limits.max_channels,
                     facts: ResponseFacts::default(),
                     rule: None,
+                    restore: None,
+                    max_held: limits.max_held,
                     hold: Hold::new(watch, limits.max_held),
                 },
                 choices: Choices::default(),
@@ -89,6 +92,14 @@ impl ResponseMask {
     #[must_use]
     pub fn with_rule(mut self, rule: AnswerRule) -> Self {
         self.stream.shared.rule = Some(rule);
+        self
+    }
+
+    /// Puts values that the request showed in files back where the answer writes those.
+    #[must_use]
+    pub fn restoring(mut self, shown: Rc<Shown>) -> Self {
+        let shared = &mut self.stream.shared;
+        shared.restore = Some(Restore::new(shown, &shared.masker, shared.max_held));
         self
     }
 
@@ -173,7 +184,11 @@ impl ResponseMask {
     /// What was learnt so far.
     pub fn facts(&self) -> ResponseFacts {
         let shared = &self.stream.shared;
-        shared.scan.facts(&shared.content, shared.facts.clone())
+        let mut facts = shared.scan.facts(&shared.content, shared.facts.clone());
+        if let Some(restore) = &shared.restore {
+            facts.restore(restore);
+        }
+        facts
     }
 
     /// What was learnt.
@@ -220,6 +235,8 @@ struct Shared {
     max_channels: usize,
     facts: ResponseFacts,
     rule: Option<AnswerRule>,
+    restore: Option<Restore>,
+    max_held: usize,
     hold: Hold,
 }
 

@@ -295,6 +295,7 @@ fn what_a_tool_of_mcp_answers_is_masked() {
         body.as_bytes(),
         &limits,
         &Watch::default(),
+        None,
     )
     .unwrap();
     let sent = String::from_utf8(whole.body.unwrap()).unwrap();
@@ -472,8 +473,15 @@ fn whole_answers_of_every_api_are_masked_and_reported() {
     for (api, body) in [(Api::Responses, responses), (Api::Messages, messages)] {
         let body = body.to_string();
         let limits = Limits::default();
-        let answer =
-            mask_response(api, &masker(), body.as_bytes(), &limits, &Watch::default()).unwrap();
+        let answer = mask_response(
+            api,
+            &masker(),
+            body.as_bytes(),
+            &limits,
+            &Watch::default(),
+            None,
+        )
+        .unwrap();
         let sent = String::from_utf8(answer.body.unwrap()).unwrap();
         assert!(
             !sent.contains(SECRET) && sent.contains(&masked(&text)),
@@ -746,6 +754,7 @@ fn an_answer_in_one_piece_is_masked_and_reported() {
         body.as_bytes(),
         &Limits::default(),
         &Watch::default(),
+        None,
     )
     .unwrap();
     let sent: Json = serde_json::from_slice(&response.body.unwrap()).unwrap();
@@ -884,7 +893,7 @@ proptest! {
         ];
         for api in apis {
             drop(first_request(api, &bytes, &Watch::default()));
-            drop(mask_response(api, &masker(), &bytes, &limits, &Watch::default()));
+            drop(mask_response(api, &masker(), &bytes, &limits, &Watch::default(), None));
         }
         drop(mask_plain(&masker(), &bytes, &limits));
         drop(models::restrict(&bytes, &|_| true, &[]));

@@ -94,7 +94,7 @@ pub(super) fn run() -> usize {
     for (api, message) in ANSWERS {
         let (body, expected) = filled(message);
         let (limits, watch) = (Limits::default(), Watch::default());
-        let answer = mask_response(api, &masker(), body.as_bytes(), &limits, &watch);
+        let answer = mask_response(api, &masker(), body.as_bytes(), &limits, &watch, None);
         let masked = answer.unwrap_or_else(|error| panic!("{error}: {body}"));
         assert_eq!(text(masked.body.as_deref()), expected);
     }

@@ -93,7 +93,8 @@ impl TextMask {
         run.out
             .push_str(run.text.get(self.sent..self.at).unwrap_or_default());
         let in_line = tail == Tail::Pem && proof.bytes().next_back().is_some_and(is_base64);
-        let is_wanted = run.masker.passes().any() || checksum::is_known(entry.name);
+        let goes_on = run.masker.passes().any() || run.masker.keeps();
+        let is_wanted = goes_on || checksum::is_known(entry.name);
         let kept = is_wanted.then(|| {
             let mut kept = Kept::default();
             kept.add(proof);
@@ -230,7 +231,8 @@ impl TextMask {
             };
             for fingerprint in hidden {
                 let passes = run.masker.passes().of(entry.name, &fingerprint);
-                let original = whole.clone().filter(|_| passes.is_some());
+                let keeps = run.masker.keeps() || passes.is_some();
+                let original = whole.clone().filter(|_| keeps);
                 run.findings.push(Finding {
                     detector: entry.name,
                     offset,

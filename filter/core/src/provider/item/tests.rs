@@ -171,8 +171,15 @@ fn the_calls_of_a_whole_answer_are_items_like_those_of_a_history() {
     let answer = json!({ "choices": [{ "index": 0, "message": message }] }).to_string();
     let watch = watch(&[("bash", "*")]);
     let limits = Limits::default();
-    let MaskedResponse { calls, .. } =
-        mask_response(Api::Chat, &masker(), answer.as_bytes(), &limits, &watch).unwrap();
+    let MaskedResponse { calls, .. } = mask_response(
+        Api::Chat,
+        &masker(),
+        answer.as_bytes(),
+        &limits,
+        &watch,
+        None,
+    )
+    .unwrap();
     let history = messages(&json!([message]), &watch);
     assert!(calls.calls == history);
     assert_eq!(calls.calls.len(), 1);

@@ -5,6 +5,7 @@ mod event;
 use crate::json::push_string;
 use crate::sse::Block;
 
+use super::super::restore::{Tool, Writing, is_writer};
 use super::super::scan::shown_key;
 use super::super::{Api, MAX_TOOL_CALLS, Shape, Unreadable, chat, code, completions};
 use super::{CallPlace, DONE_EVENT, Dropped, Flow, Said, Shared};
@@ -20,6 +21,8 @@ pub(in crate::provider) struct Channel {
     /// The key under which the text stands.
     pub(in crate::provider) field: String,
     flow: Flow,
+    /// What of a call's arguments waits for its end.
+    writing: Writing,
     /// Root values of the last event with a piece, while text is kept back.
     envelope: Vec<u8>,
     /// Its last piece in the event at hand.
@@ -59,6 +62,8 @@ pub(super) struct Choices {
     ended: Vec<(u64, bool)>,
     /// Calls whose tool's name is noted.
     called: Vec<CallPlace>,
+    /// Calls of tools that write files; none of one that was named in two ways.
+    writers: Vec<(CallPlace, Option<Tool>)>,
     /// Root values of the last event.
     envelope: Vec<u8>,
 }
@@ -84,6 +89,9 @@ impl Choices {
         self.keep_envelope(&seen, data);
         self.keep_choices(shared, &seen)?;
         for (place, name) in seen.calls() {
+            if shared.restore.is_some() {
+                self.writer(place, name);
+            }
             shared.hold.name(place, name);
             if !name.is_empty() && !self.called.contains(&place) {
                 if self.called.len() < MAX_TOOL_CALLS {
@@ -92,10 +100,13 @@ impl Choices {
                 shared.facts.call(&shared.masker, name);
             }
         }
-        shared.hold.begin();
+        let mut ended = Vec::new();
+        self.end_calls(shared, &mut seen, &mut ended);
+        shared.hold.begin_behind(ended, out);
         for number in 0..seen.pieces.len() {
             self.piece(shared, &mut seen, number)?;
         }
+        self.end_calls(shared, &mut seen, out);
         for position in &seen.ended {
             let choice = seen.choice(*position);
             self.end(shared, Some((choice, &mut seen.pieces)), out);
@@ -107,7 +118,7 @@ impl Choices {
         for channel in &mut self.channels {
             if channel.piece.take().is_some() {
                 channel.envelope.clear();
-                if channel.flow.waits() {
+                if channel.flow.waits() || channel.writing.waits() {
                     channel.envelope.extend_from_slice(&self.envelope);
                 }
             }
@@ -166,8 +177,70 @@ impl Choices {
         shared.content.add(channel.content, &piece.output);
         if let Some(place) = channel.call_place() {
             shared.hold.arguments(place, &piece.output);
+            if let Some(restore) = &mut shared.restore
+                && !channel.writing.is_plain()
+            {
+                let tool = tool_of(&self.writers, place);
+                let mut writing = std::mem::take(&mut channel.writing);
+                piece.changed |= writing.push(restore, tool, &mut piece.output, || channel.name());
+                channel.writing = writing;
+            }
         }
         Ok(())
+    }
+
+    /// Notes the name of a call's tool. It may come again, but never another one.
+    fn writer(&mut self, place: CallPlace, name: &str) {
+        if name.is_empty() {
+            return;
+        }
+        let tool = is_writer(name).then(|| Tool {
+            name: name.to_owned(),
+            custom: false,
+        });
+        if let Some((_, known)) = self.writers.iter_mut().find(|(known, _)| *known == place) {
+            if *known != tool {
+                *known = None;
+            }
+        } else if self.writers.len() < MAX_TOOL_CALLS {
+            self.writers.push((place, tool));
+        }
+    }
+
+    /// Ends the arguments that wait while another call of their choice begins: there are clients that
+    /// would take what comes later for that one's.
+    /// One of which the event has a piece has to take that first.
+    fn end_calls(&mut self, shared: &mut Shared, seen: &mut Seen<'_>, out: &mut Vec<u8>) {
+        let Some(restore) = &mut shared.restore else {
+            return;
+        };
+        if !self.channels.iter().any(|channel| channel.writing.waits()) {
+            return;
+        }
+        let places: Vec<CallPlace> = seen.calls().map(|(place, _)| place).collect();
+        for channel in &mut self.channels {
+            let Some(place) = channel.call_place().filter(|_| channel.writing.waits()) else {
+                continue;
+            };
+            let is_other = |other: &CallPlace| other.0 == place.0 && *other != place;
+            let goes_on = channel.piece.is_none() && places.contains(&place);
+            if goes_on || !places.iter().any(is_other) {
+                continue;
+            }
+            let same = tool_of(&self.writers, place).is_some();
+            let mut writing = std::mem::take(&mut channel.writing);
+            let rest = writing.finish(restore, same, || channel.name());
+            channel.writing = writing;
+            let piece = channel.piece.and_then(|piece| seen.pieces.get_mut(piece));
+            if let Some(piece) = piece {
+                piece.output.push_str(&rest);
+                piece.changed = true;
+            } else {
+                push_event(out, &channel.envelope, |out| {
+                    chat::push_piece(out, channel, &rest);
+                });
+            }
+        }
     }
 
     fn open(
@@ -187,6 +260,7 @@ impl Choices {
             tool,
             field: field.to_owned(),
             flow: Flow::default(),
+            writing: Writing::default(),
             envelope: Vec::new(),
             piece: None,
             content: 0,
@@ -217,14 +291,20 @@ impl Choices {
             if choice.is_some_and(|choice| choice != channel.choice) {
                 continue;
             }
-            let rest = channel.flow.finish(shared);
+            let mut rest = channel.flow.finish(shared);
             shared.scan.place(|| channel.name());
-            if rest.is_empty() {
-                continue;
-            }
             shared.content.add(channel.content, &rest);
             if let Some(place) = channel.call_place() {
                 shared.hold.arguments(place, &rest);
+                if let Some(restore) = &mut shared.restore {
+                    let tool = tool_of(&self.writers, place);
+                    let mut writing = std::mem::take(&mut channel.writing);
+                    writing.push(restore, tool, &mut rest, || channel.name());
+                    rest += &writing.finish(restore, tool.is_some(), || channel.name());
+                }
+            }
+            if rest.is_empty() {
+                continue;
             }
             let piece = channel.piece.zip(pieces.as_mut());
             match piece.and_then(|(number, pieces)| pieces.get_mut(number)) {
@@ -299,7 +379,7 @@ impl Choices {
     pub(super) fn held(&self) -> usize {
         self.channels
             .iter()
-            .map(|channel| channel.flow.held())
+            .map(|channel| channel.flow.held() + channel.writing.held())
             .sum()
     }
 
@@ -334,6 +414,12 @@ impl Choices {
         }
         Ok(())
     }
+}
+
+/// The tool that a call calls, if it writes files.
+fn tool_of(writers: &[(CallPlace, Option<Tool>)], place: CallPlace) -> Option<&Tool> {
+    let known = writers.iter().find(|(known, _)| *known == place);
+    known.and_then(|(_, tool)| tool.as_ref())
 }
 
 /// Appends an event with these root values and one choice.

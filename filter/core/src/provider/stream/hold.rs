@@ -21,6 +21,8 @@ pub(super) struct Hold {
     calls: Vec<Call>,
     holding: bool,
     held: Vec<u8>,
+    /// What leaves although it is held from here on.
+    free: Vec<u8>,
     /// Calls that are complete and match.
     due: Kept,
     /// Somebody decides over calls that were due.
@@ -90,6 +92,17 @@ impl Hold {
         }
     }
 
+    /// The same, behind events that belong to what came before: they leave in any case.
+    pub(super) fn begin_behind(&mut self, mut before: Vec<u8>, out: &mut Vec<u8>) {
+        let was = self.holding;
+        self.begin();
+        if self.holding && !was {
+            self.free.append(&mut before);
+        } else {
+            out.append(&mut before);
+        }
+    }
+
     /// A choice ends, and its calls with it; or all.
     pub(super) fn end(&mut self, choice: Option<u64>) {
         let Self {
@@ -119,6 +132,7 @@ impl Hold {
             return Ok(());
         }
         self.held.extend(out.drain(before.min(out.len())..));
+        out.append(&mut self.free);
         let arguments = self.calls.iter().map(|call| call.arguments.len());
         if self.held.len() + arguments.sum::<usize>() > self.most {
             return Err(Unreadable::TooMuchHeld);

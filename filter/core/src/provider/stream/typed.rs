@@ -13,6 +13,7 @@ mod event;
 use crate::json::push_string;
 use crate::sse::Block;
 
+use super::super::restore::{Restore, Tool, Writing, is_writer};
 use super::super::scan::is_name;
 use super::super::{Api, Unreadable, messages, responses};
 use super::{Dropped, Flow, Said, Shared};
@@ -106,6 +107,10 @@ impl Key {
 struct Channel {
     key: Key,
     flow: Flow,
+    /// What of a call's arguments waits for its end.
+    writing: Writing,
+    /// Values went back into it.
+    restored: bool,
     /// It goes on.
     open: bool,
     /// All that was streamed of it.
@@ -124,6 +129,8 @@ pub(super) struct Typed {
     channels: Vec<Channel>,
     /// Items that call a tool, and its name, masked.
     called: Vec<(u64, String)>,
+    /// Items that call a tool that writes files; none if one was named in two ways.
+    writers: Vec<(u64, Option<Tool>)>,
     progress: Progress,
     /// What the caller has seen, while the rest is held.
     shown: Progress,
@@ -265,7 +272,7 @@ impl Typed {
     pub(super) fn held(&self) -> usize {
         self.channels
             .iter()
-            .map(|channel| channel.flow.held())
+            .map(|channel| channel.flow.held() + channel.writing.held())
             .sum()
     }
 
@@ -297,6 +304,9 @@ impl Typed {
             shared.facts.done = true;
         }
         for (place, name) in &seen.calls {
+            if shared.restore.is_some() && place.is_none() {
+                writer(&mut self.writers, item, &seen.item_kind, name);
+            }
             let item = place.unwrap_or(item);
             if self
                 .called
@@ -342,19 +352,26 @@ impl Typed {
             return;
         };
         channel.open = false;
-        let rest = channel.flow.finish(shared);
+        let mut rest = channel.flow.finish(shared);
         let api = shared.api;
         let signed = channel.key.field == Field::Thinking;
         shared.place(signed, || channel.key.name(api));
-        if rest.is_empty() {
-            return;
-        }
         shared.content.add(channel.content, &rest);
-        if signed {
-            return;
-        }
-        if channel.key.is_call() {
+        if channel.key.is_call() && !rest.is_empty() {
             shared.hold.arguments((channel.key.item, None), &rest);
+        }
+        if channel.key.is_call()
+            && let Some(restore) = &mut shared.restore
+        {
+            let tool = tool_of(&self.writers, &channel.key);
+            let name = || channel.key.name(api);
+            channel.writing.push(restore, tool, &mut rest, name);
+            let before = restore.restored;
+            rest += &channel.writing.finish(restore, tool.is_some(), name);
+            channel.restored |= restore.restored > before;
+        }
+        if rest.is_empty() || signed {
+            return;
         }
         if api == Api::Messages {
             let key = match &channel.key.field {
@@ -413,7 +430,7 @@ impl Typed {
             seen.describe(shared.api, &channel.key.field, &mut channel.kind);
         }
         let mut output = String::new();
-        let changed = channel
+        let mut changed = channel
             .flow
             .push(shared, &heard.text, &mut output, &mut channel.said);
         let signed = channel.key.field == Field::Thinking;
@@ -422,12 +439,17 @@ impl Typed {
         shared.content.add(channel.content, &output);
         if channel.key.is_call() {
             shared.hold.arguments((channel.key.item, None), &output);
+            if let Some(restore) = &mut shared.restore {
+                let tool = tool_of(&self.writers, &channel.key);
+                let name = || channel.key.name(api);
+                changed |= channel.writing.push(restore, tool, &mut output, name);
+            }
         }
         if signed || !changed {
             return Ok(false);
         }
         channel.place.clear();
-        if channel.flow.waits() {
+        if channel.flow.waits() || channel.writing.waits() {
             channel.place.extend_from_slice(&seen.place);
         }
         seen.edits.replace_text(heard.span, &output);
@@ -445,17 +467,20 @@ impl Typed {
         let masked = shared
             .scan
             .mask_again(&shared.masker, &text, || name.clone());
-        if let Some(masked) = &masked {
-            seen.edits.replace_text(heard.span, masked);
-        }
         let said = Said::all(&text);
         let sent = masked.as_deref().unwrap_or(&text);
+        let restored = self.restored(shared, &key, said, sent);
+        if let Some(sent) = restored.as_ref().or(masked.as_ref()) {
+            seen.edits.replace_text(heard.span, sent);
+        }
+        let restored = restored.is_some();
         let (item, is_call) = (key.item, key.is_call());
         let channel = self.find(&key).and_then(|at| self.channels.get_mut(at));
         match channel {
             Some(channel) if channel.said == said => return,
             Some(channel) => {
                 channel.said = said;
+                channel.restored = restored;
                 if is_call {
                     // Whoever reads the repeat calls something else: that is a call of its own.
                     let place = (item, Some(said.number()));
@@ -467,17 +492,34 @@ impl Typed {
             }
             None if is_call => {
                 shared.hold.arguments((item, None), sent);
-                self.remember_said(key, said);
+                self.remember_said(key, said, restored);
             }
-            None => self.remember_said(key, said),
+            None => self.remember_said(key, said, restored),
         }
         shared.content.add_whole(|| name, sent);
     }
 
-    fn remember_said(&mut self, key: Key, said: Said) {
+    /// A call's arguments that stand whole, with what goes back into them: in a repeat what went back
+    /// before.
+    fn restored(&self, shared: &mut Shared, key: &Key, said: Said, sent: &str) -> Option<String> {
+        let restore = shared.restore.as_mut().filter(|_| key.is_call())?;
+        let tool = tool_of(&self.writers, key)?;
+        let name = key.name(shared.api);
+        match self.find(key).and_then(|at| self.channels.get(at)) {
+            Some(channel) if channel.said == said => {
+                let again = |restore: &mut Restore| restore.call(tool, sent, &name);
+                channel.restored.then(|| restore.quietly(again)).flatten()
+            }
+            Some(_) | None => restore.call(tool, sent, &name),
+        }
+    }
+
+    fn remember_said(&mut self, key: Key, said: Said, restored: bool) {
         self.remember(Channel {
             key,
             flow: Flow::default(),
+            writing: Writing::default(),
+            restored,
             open: false,
             said,
             kind: String::new(),
@@ -495,6 +537,8 @@ impl Typed {
         self.remember(Channel {
             key,
             flow: Flow::default(),
+            writing: Writing::default(),
+            restored: false,
             open: false,
             said: Said::default(),
             kind: String::new(),
@@ -515,6 +559,34 @@ impl Typed {
         }
         self.channels.push(channel);
     }
+}
+
+/// Notes the name of a call's tool. It may come again, but never another one.
+fn writer(writers: &mut Vec<(u64, Option<Tool>)>, item: u64, kind: &str, name: &str) {
+    let custom = match kind {
+        "function_call" | "tool_use" => false,
+        "custom_tool_call" => true,
+        _ => return,
+    };
+    let tool = is_writer(name).then(|| Tool {
+        name: name.to_owned(),
+        custom,
+    });
+    if let Some((_, known)) = writers.iter_mut().find(|(known, _)| *known == item) {
+        if *known != tool {
+            *known = None;
+        }
+    } else if writers.len() < MAX_REMEMBERED {
+        writers.push((item, tool));
+    }
+}
+
+/// The tool whose arguments a text is, if it writes files.
+fn tool_of<'t>(writers: &'t [(u64, Option<Tool>)], key: &Key) -> Option<&'t Tool> {
+    let known = writers.iter().find(|(known, _)| *known == key.item);
+    let tool = known.and_then(|(_, tool)| tool.as_ref());
+    // The plain text of a custom tool is an input, and so are the arguments of Anthropic's.
+    tool.filter(|tool| !tool.custom || key.field == Field::Input)
 }
 
 /// Appends an event of this type: `event` line and data; `rest` begins with a comma or is empty.

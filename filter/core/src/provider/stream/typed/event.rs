@@ -22,6 +22,8 @@ pub(super) struct Seen<'a> {
     /// The `type` of its delta.
     delta_kind: Cow<'a, str>,
     pub(super) texts: Vec<Heard<'a>>,
+    /// The `type` of the item that it begins or ends.
+    pub(super) item_kind: Cow<'a, str>,
     /// The item that it is about.
     pub(super) item: Option<u64>,
     /// The part of the item.
@@ -221,6 +223,9 @@ fn value_at<'a>(
         seen.delta_kind = text.decode();
     } else {
         seen.more |= place != Place::Padding;
+    }
+    if let [Step::Key("content_block" | "item"), Step::Key("type")] = *steps {
+        seen.item_kind = text.decode();
     }
     if place == Place::Dropped {
         return;

@@ -1,0 +1,139 @@
+//! The arguments of one call of a stream.
+
+use crate::mask::PREFIX;
+
+use super::{MAX_ARGUMENTS, Restore};
+
+/// What is known of a call's arguments.
+#[derive(Default)]
+pub(in crate::provider) enum Writing {
+    /// No text of them came.
+    #[default]
+    New,
+    /// They write no file, or are too long: nothing goes back.
+    Plain,
+    /// They write a file.
+    Kept(Kept),
+}
+
+/// A tool that writes files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::provider) struct Tool {
+    pub(in crate::provider) name: String,
+    /// It takes plain text.
+    pub(in crate::provider) custom: bool,
+}
+
+/// Masked arguments so far.
+pub(in crate::provider) struct Kept {
+    tool: Tool,
+    text: String,
+    /// How much of it has left. From the first placeholder on all waits.
+    sent: usize,
+}
+
+impl Writing {
+    /// Takes the next piece; what of it may leave stays in `piece`. `tool` is the one that is called,
+    /// if it writes files. Says whether `piece` was changed.
+    pub(in crate::provider) fn push(
+        &mut self,
+        restore: &mut Restore,
+        tool: Option<&Tool>,
+        piece: &mut String,
+        channel: impl FnOnce() -> String,
+    ) -> bool {
+        if piece.is_empty() {
+            return false;
+        }
+        if let Self::New = self {
+            *self = match tool {
+                None => Self::Plain,
+                Some(tool) => Self::Kept(Kept {
+                    tool: tool.clone(),
+                    text: String::new(),
+                    sent: 0,
+                }),
+            };
+        }
+        let Self::Kept(kept) = self else {
+            return false;
+        };
+        let waited = kept.sent < kept.text.len();
+        let fits = piece.len() <= restore.room && kept.text.len() + piece.len() <= MAX_ARGUMENTS;
+        if !fits {
+            restore.room += kept.text.len();
+            restore.leave(&kept.text, &channel());
+            piece.insert_str(0, kept.text.get(kept.sent..).unwrap_or_default());
+            *self = Self::Plain;
+            return waited;
+        }
+        restore.room -= piece.len();
+        kept.text.push_str(piece);
+        let end = kept.end(restore);
+        piece.clear();
+        piece.push_str(kept.text.get(kept.sent..end).unwrap_or_default());
+        kept.sent = end;
+        waited || end < kept.text.len()
+    }
+
+    /// Ends the arguments; gives what is still to leave. `same` says that all of the call was
+    /// about the same tool.
+    pub(in crate::provider) fn finish(
+        &mut self,
+        restore: &mut Restore,
+        same: bool,
+        channel: impl FnOnce() -> String,
+    ) -> String {
+        let Self::Kept(kept) = self else {
+            return String::new();
+        };
+        restore.room += kept.text.len();
+        let Kept { tool, text, sent } = kept;
+        let restored = if !text.contains(PREFIX) {
+            None
+        } else if same {
+            restore.call(tool, text, &channel())
+        } else {
+            restore.leave(text, &channel());
+            None
+        };
+        let text = restored.as_deref().unwrap_or(text);
+        let rest = text.get(*sent..).unwrap_or_default().to_owned();
+        *self = Self::Plain;
+        rest
+    }
+
+    /// Whether something of them is still to leave.
+    pub(in crate::provider) fn waits(&self) -> bool {
+        self.held() > 0
+    }
+
+    /// Whether nothing goes back, whatever comes.
+    pub(in crate::provider) fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain)
+    }
+
+    /// Bytes that are still to leave.
+    pub(in crate::provider) fn held(&self) -> usize {
+        match self {
+            Self::Kept(kept) => kept.text.len() - kept.sent,
+            Self::New | Self::Plain => 0,
+        }
+    }
+}
+
+impl Kept {
+    /// Up to where the text may leave: its first placeholder, or what may become one.
+    fn end(&self, restore: &Restore) -> usize {
+        let rest = self.text.get(self.sent..).unwrap_or_default();
+        if restore.shown.is_empty() {
+            return self.text.len();
+        }
+        if let Some(at) = memchr::memmem::find(rest.as_bytes(), PREFIX.as_bytes()) {
+            return self.sent + at;
+        }
+        let begins = |length: &usize| rest.ends_with(PREFIX.get(..*length).unwrap_or_default());
+        let begun = (1..PREFIX.len()).rev().find(begins);
+        self.text.len() - begun.unwrap_or(0)
+    }
+}
