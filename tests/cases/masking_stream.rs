@@ -138,8 +138,9 @@ async fn a_value_goes_back_into_the_file_in_which_it_stood() {
     // What stands for the value differs from run to run: the first answer only shows it.
     world.upstream().script(Answer::text("ok"));
     caller.post("/chat/completions", &body).await.unwrap();
-    let sent = world.upstream().requests().remove(0).last_words();
-    let masked = sent.trim().rsplit('=').next().unwrap().to_owned();
+    let sent = world.upstream().requests().remove(0).json();
+    let shown = sent["messages"].as_array().unwrap().last().unwrap()["content"].as_str();
+    let masked = shown.unwrap().trim().rsplit('=').next().unwrap().to_owned();
     assert!(masked.starts_with("MASKED_GITHUB_PAT_"), "{masked}");
     let write = |path: &str| ToolCall {
         name: "create_file".to_owned(),

@@ -464,7 +464,7 @@ impl Role {
 
 impl From<RawExemption> for Exemption {
     fn from(raw: RawExemption) -> Self {
-        let end = raw.until.start + Duration::from_hours(24);
+        let end = raw.until.0 + Duration::from_hours(24);
         Self {
             fingerprint: raw.fingerprint,
             end: UnixTime::from_seconds(end.as_secs()),

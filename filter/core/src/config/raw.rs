@@ -626,10 +626,10 @@ impl Serialize for DurationText {
 
 /// A day: `2027-01-31`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Day {
+pub struct Day(
     /// Its first second, since 1970 in UTC.
-    pub start: Duration,
-}
+    pub Duration,
+);
 
 impl<'de> Deserialize<'de> for Day {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -637,14 +637,14 @@ impl<'de> Deserialize<'de> for Day {
         let start = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok();
         let start = start.and_then(|start| start.duration_since(SystemTime::UNIX_EPOCH).ok());
         start
-            .map(|start| Self { start })
+            .map(Self)
             .ok_or_else(|| de::Error::custom("not a day, such as 2027-01-31"))
     }
 }
 
 impl Serialize for Day {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let start = humantime::format_rfc3339(SystemTime::UNIX_EPOCH + self.start).to_string();
+        let start = humantime::format_rfc3339(SystemTime::UNIX_EPOCH + self.0).to_string();
         serializer.serialize_str(start.split('T').next().unwrap_or_default())
     }
 }
