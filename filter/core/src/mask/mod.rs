@@ -138,7 +138,7 @@ impl Masker {
         }
     }
 
-    /// The same, with findings that bring along what was masked, for [`Values`].
+    /// The same, with findings that bring along what was masked, for `Values`.
     #[must_use]
     pub fn keeping(mut self) -> Self {
         self.keeps = true;
@@ -147,7 +147,7 @@ impl Masker {
 
     /// Masks a whole text; `None` if nothing is found in it.
     ///
-    /// Values that may stay are masked as well: [`Originals`] puts them back where the text leaves.
+    /// Values that may stay are masked as well: `Originals` puts them back where the text leaves.
     pub fn mask(&self, text: &str, findings: &mut Vec<Finding>) -> Option<String> {
         TextMask::whole(self, text, findings)
     }
