@@ -252,9 +252,9 @@ impl Config {
 }
 
 impl Direction {
-    /// Whether a rule for this direction speaks of the other one, which is not `any`.
+    /// Whether a rule for this direction speaks of the other one; of `any`, each does.
     pub fn includes(self, other: Self) -> bool {
-        self == Self::Any || self == other
+        self == Self::Any || other == Self::Any || self == other
     }
 }
 
