@@ -292,7 +292,8 @@ mod tests {
     #[test]
     fn a_rule_speaks_of_its_direction_and_each_of_any() {
         let deny = only_jwts(rule("ours", 1, Action::Deny));
-        let action = |direction| decide(&[deny.clone()], direction, &jwts(1), &[]).action;
+        let rules = [deny];
+        let action = |direction| decide(&rules, direction, &jwts(1), &[]).action;
         assert_eq!(action(Direction::Request), Action::Deny);
         assert_eq!(action(Direction::Any), Action::Deny);
         assert_eq!(action(Direction::Answer), Action::Mask);
