@@ -179,7 +179,8 @@ impl Masker {
         &self.passes
     }
 
-    fn keeps(&self) -> bool {
+    /// Whether findings bring along what was masked.
+    pub(crate) fn keeps(&self) -> bool {
         self.keeps
     }
 }

@@ -10,7 +10,7 @@ use crate::time::UnixTime;
 use super::history::History;
 use super::item::{ContentItem, Items, Part, Watch};
 use super::record::Record;
-use super::restore::{Shown, Sites};
+use super::restore::{Files, Shown};
 use super::scan::{Scan, channel_name, is_blob, is_name};
 use super::{Api, Limits, Place, Placed, Unreadable, Unscanned, UnscannedReason};
 
@@ -75,7 +75,11 @@ pub fn mask_request(
         items: Items::new(watch),
         history: History::default(),
         signed: SignedTexts::default(),
-        sites: Sites::default(),
+        files: if masker.keeps() {
+            Files::new(api, body)
+        } else {
+            None
+        },
         item_says: false,
         model: None,
         stream: false,
@@ -87,7 +91,7 @@ pub fn mask_request(
         mut edits,
         mut history,
         record,
-        sites,
+        files,
         ..
     } = reader;
     history.end(&mut edits);
@@ -102,7 +106,8 @@ pub fn mask_request(
         scan.originals.put_back(&mut sent, 0);
         sent
     });
-    let shown = Shown::read(api, body, sites, scan.values);
+    let values = scan.values;
+    let shown = files.map(|files| files.finish(values)).unwrap_or_default();
     Ok(MaskedRequest {
         shown,
         body: sent.filter(|sent| sent != body),
@@ -133,8 +138,8 @@ struct Reader<'w, 's> {
     items: Items<'w, 's>,
     history: History,
     signed: SignedTexts,
-    /// Where values that are kept stand.
-    sites: Sites,
+    /// What files it shows, if values are kept.
+    files: Option<Files<'s>>,
     /// The item at hand is more than a reference.
     item_says: bool,
     model: Option<String>,
@@ -144,13 +149,18 @@ struct Reader<'w, 's> {
 
 impl<'s> Reader<'_, 's> {
     fn see(&mut self, path: &Path<'s>, event: Event<'s>) -> Result<(), Unreadable> {
+        self.scan.marks.clear();
         match event {
-            Event::Open(container) => self.open(path, container),
-            Event::Key(span, key) => self.key(path, span, key),
-            Event::Value(_, _) if path.depth() == 0 => Err(Unreadable::NotAnObject),
-            Event::Value(span, value) => self.value(path, span, value),
-            Event::Close(container, span) => self.close(path, container, span),
+            Event::Open(container) => self.open(path, container)?,
+            Event::Key(span, key) => self.key(path, span, key)?,
+            Event::Value(_, _) if path.depth() == 0 => return Err(Unreadable::NotAnObject),
+            Event::Value(span, value) => self.value(path, span, value)?,
+            Event::Close(container, span) => self.close(path, container, span)?,
         }
+        if let Some(files) = &mut self.files {
+            files.see(path, event, &self.scan.marks, &self.scan.values);
+        }
+        Ok(())
     }
 
     fn open(&mut self, path: &Path<'s>, container: Container) -> Result<(), Unreadable> {
@@ -249,7 +259,6 @@ impl<'s> Reader<'_, 's> {
         if place == Place::Signature && is_blob(&text.decode()) {
             self.signed.signatures.push(path.depth());
         }
-        self.scan.marks.clear();
         let masked = match digest {
             // of other places it is open whether they are looked at
             Some(digest) if matches!(place, Place::Piece(_) | Place::Prompt | Place::Text) => {
@@ -259,8 +268,8 @@ impl<'s> Reader<'_, 's> {
                 .scan
                 .value(self.masker, place, path, (span, text), &mut self.edits),
         };
-        if place != Place::Encoded {
-            self.sites.add(span, &mut self.scan.marks);
+        if place == Place::Encoded {
+            self.scan.marks.clear(); // they stand in what is encoded
         }
         let name = || {
             masked

@@ -30,8 +30,8 @@ use std::rc::Rc;
 
 use crate::mask::{Masker, Values};
 
+pub(super) use self::shown::Files;
 pub use self::shown::Shown;
-pub(super) use self::shown::Sites;
 pub(super) use self::whole::restore_whole;
 pub(super) use self::writing::{Tool, Writing};
 

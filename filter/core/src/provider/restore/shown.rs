@@ -33,56 +33,7 @@ struct Place {
     value: usize,
 }
 
-/// Values in the texts of a request, by where each text stands.
-#[derive(Default)]
-pub(in crate::provider) struct Sites {
-    all: HashMap<usize, Vec<Mark>>,
-    count: usize,
-}
-
-impl Sites {
-    /// Notes the values of a text, if there is room.
-    pub(in crate::provider) fn add(&mut self, span: Span, marks: &mut Vec<Mark>) {
-        if !marks.is_empty() && self.count + marks.len() <= MAX_MARKS {
-            self.count += marks.len();
-            self.all.insert(span.start, std::mem::take(marks));
-        }
-        marks.clear();
-    }
-}
-
 impl Shown {
-    /// Finds the files that a request showed; `body` is as it came.
-    pub(in crate::provider) fn read(api: Api, body: &[u8], sites: Sites, values: Values) -> Self {
-        let mut shown = Self {
-            values,
-            places: Vec::new(),
-        };
-        let is_known = matches!(api, Api::Chat | Api::Messages | Api::Responses);
-        if sites.all.is_empty() || !is_known {
-            return shown;
-        }
-        let mut reader = Reader {
-            api,
-            body,
-            sites,
-            shown: &mut shown,
-            message: Message::default(),
-            block: Item::default(),
-            read: HashMap::new(),
-            results: Vec::new(),
-        };
-        let walked = walk::<Unreadable>(body, &mut |path, event| {
-            reader.see(path, event);
-            Ok(())
-        });
-        match walked {
-            Ok(()) => reader.finish(),
-            Err(_) => shown.places.clear(), // it was read before
-        }
-        shown
-    }
-
     /// Whether nothing can go back.
     pub(in crate::provider) fn is_empty(&self) -> bool {
         self.places.is_empty()
@@ -121,11 +72,13 @@ struct Masked {
     marks: Vec<(usize, usize)>,
 }
 
-struct Reader<'r, 's> {
+/// Finds the files that a request shows, while it is read.
+pub(in crate::provider) struct Files<'s> {
     api: Api,
     body: &'s [u8],
-    sites: Sites,
-    shown: &'r mut Shown,
+    shown: Shown,
+    /// Places of values so far.
+    marks: usize,
     message: Message<'s>,
     /// The block or the call at hand.
     block: Item<'s>,
@@ -158,15 +111,44 @@ enum Arguments<'s> {
     Value(Span),
 }
 
-impl<'s> Reader<'_, 's> {
-    fn see(&mut self, path: &Path<'s>, event: Event<'s>) {
+impl<'s> Files<'s> {
+    /// Begins a request; nothing is found in one of an API that has no files.
+    pub(in crate::provider) fn new(api: Api, body: &'s [u8]) -> Option<Self> {
+        let is_known = matches!(api, Api::Chat | Api::Messages | Api::Responses);
+        is_known.then(|| Self {
+            api,
+            body,
+            shown: Shown::default(),
+            marks: 0,
+            message: Message::default(),
+            block: Item::default(),
+            read: HashMap::new(),
+            results: Vec::new(),
+        })
+    }
+
+    /// Takes what stands at a path; `marks` are the values in it, if it is a text, of all `values`.
+    pub(in crate::provider) fn see(
+        &mut self,
+        path: &Path<'s>,
+        event: Event<'s>,
+        marks: &[Mark],
+        values: &Values,
+    ) {
         let steps = path.steps();
         match event {
-            Event::Value(span, Value::Text(text)) => match self.api {
-                Api::Chat => self.chat(&steps, (span, text)),
-                Api::Messages => self.messages(&steps, (span, text)),
-                _ => self.responses(&steps, (span, text)),
-            },
+            Event::Value(_, Value::Text(text)) => {
+                let found = Found {
+                    text,
+                    marks,
+                    values,
+                };
+                match self.api {
+                    Api::Chat => self.chat(&steps, &found),
+                    Api::Messages => self.messages(&steps, &found),
+                    _ => self.responses(&steps, &found),
+                }
+            }
             Event::Close(_, span) => match (self.api, &*steps) {
                 (
                     Api::Chat,
@@ -202,7 +184,7 @@ impl<'s> Reader<'_, 's> {
                 (Api::Chat | Api::Messages, [Step::Key("messages"), Step::Index(_)])
                 | (Api::Responses, [Step::Key("input"), Step::Index(_)]) => {
                     let message = std::mem::take(&mut self.message);
-                    self.close_message(message);
+                    self.close_message(message, values);
                 }
                 _ => {}
             },
@@ -210,7 +192,8 @@ impl<'s> Reader<'_, 's> {
         }
     }
 
-    fn chat(&mut self, steps: &[Step<'_>], (span, text): (Span, Text<'s>)) {
+    fn chat(&mut self, steps: &[Step<'_>], found: &Found<'_, 's>) {
+        let text = found.text;
         let [Step::Key("messages"), Step::Index(_), rest @ ..] = steps else {
             return;
         };
@@ -218,7 +201,7 @@ impl<'s> Reader<'_, 's> {
             [Step::Key("role")] => self.message.role = Some(text),
             [Step::Key("tool_call_id")] => self.message.item.id = Some(text),
             [Step::Key("content")] | [Step::Key("content"), Step::Index(_), Step::Key("text")] => {
-                let masked = self.masked(span, text);
+                let masked = self.masked(found);
                 self.message.item.texts.extend(masked);
             }
             [Step::Key("tool_calls"), Step::Index(_), rest @ ..] => match rest {
@@ -233,14 +216,15 @@ impl<'s> Reader<'_, 's> {
         }
     }
 
-    fn messages(&mut self, steps: &[Step<'_>], (span, text): (Span, Text<'s>)) {
+    fn messages(&mut self, steps: &[Step<'_>], found: &Found<'_, 's>) {
+        let text = found.text;
         let [Step::Key("messages"), Step::Index(_), rest @ ..] = steps else {
             return;
         };
         match rest {
             [Step::Key("role")] => self.message.role = Some(text),
             [Step::Key("content")] | [Step::Key("content"), Step::Index(_), Step::Key("text")] => {
-                let masked = self.masked(span, text);
+                let masked = self.masked(found);
                 self.message.item.texts.extend(masked);
             }
             [Step::Key("content"), Step::Index(_), rest @ ..] => match rest {
@@ -249,7 +233,7 @@ impl<'s> Reader<'_, 's> {
                 [Step::Key("name")] => self.block.name = Some(text),
                 [Step::Key("content")]
                 | [Step::Key("content"), Step::Index(_), Step::Key("text")] => {
-                    let masked = self.masked(span, text);
+                    let masked = self.masked(found);
                     self.block.texts.extend(masked);
                 }
                 _ => {}
@@ -258,13 +242,14 @@ impl<'s> Reader<'_, 's> {
         }
     }
 
-    fn responses(&mut self, steps: &[Step<'_>], (span, text): (Span, Text<'s>)) {
+    fn responses(&mut self, steps: &[Step<'_>], found: &Found<'_, 's>) {
+        let text = found.text;
         let item = &mut self.message.item;
         match steps {
             [Step::Key("input")] => {
-                let masked = self.masked(span, text);
+                let masked = self.masked(found);
                 if let Some(masked) = masked {
-                    self.prompt(&masked);
+                    self.prompt(&masked, found.values);
                 }
             }
             [Step::Key("input"), Step::Index(_), rest @ ..] => match rest {
@@ -279,7 +264,7 @@ impl<'s> Reader<'_, 's> {
                     Step::Index(_),
                     Step::Key("text"),
                 ] => {
-                    let masked = self.masked(span, text);
+                    let masked = self.masked(found);
                     self.message.item.texts.extend(masked);
                 }
                 _ => {}
@@ -324,7 +309,7 @@ impl<'s> Reader<'_, 's> {
         }
     }
 
-    fn close_message(&mut self, message: Message<'s>) {
+    fn close_message(&mut self, message: Message<'s>, values: &Values) {
         let role = message.role.map(|role| role.decode());
         match (self.api, role.as_deref()) {
             (Api::Chat, Some("tool")) => {
@@ -336,7 +321,7 @@ impl<'s> Reader<'_, 's> {
             }
             (_, Some("user")) => {
                 for text in &message.item.texts {
-                    self.prompt(text);
+                    self.prompt(text, values);
                 }
             }
             (Api::Responses, None) => self.close(message.item),
@@ -345,11 +330,11 @@ impl<'s> Reader<'_, 's> {
     }
 
     /// Takes the files of a prompt.
-    fn prompt(&mut self, masked: &Masked) {
+    fn prompt(&mut self, masked: &Masked, values: &Values) {
         for (at, value) in &masked.marks {
             let before = masked.text.get(..*at).unwrap_or_default();
             if let Some((path, content)) = blocks::block(before)
-                && let Some(after) = self.after(masked, (*at, *value))
+                && let Some(after) = after(masked, (*at, *value), values)
             {
                 for before in blocks::readings(content) {
                     self.shown.add(&path, (&before, after), *value);
@@ -358,40 +343,42 @@ impl<'s> Reader<'_, 's> {
         }
     }
 
-    fn finish(self) {
+    /// What the whole request shows.
+    pub(in crate::provider) fn finish(self, values: Values) -> Shown {
+        let mut shown = self.shown;
         for (id, masked) in &self.results {
             let Some(path) = self.read.get(id).filter(|path| !path.is_empty()) else {
                 continue;
             };
             for (at, value) in &masked.marks {
                 let before = masked.text.get(..*at).unwrap_or_default();
-                let Some(after) = self.after(masked, (*at, *value)) else {
+                let Some(after) = after(masked, (*at, *value), &values) else {
                     continue;
                 };
                 for before in blocks::readings(before) {
-                    self.shown.add(path, (&before, after), *value);
+                    shown.add(path, (&before, after), *value);
                 }
             }
         }
+        shown.values = values;
+        shown
     }
 
-    /// What follows a value without a break.
-    fn after<'m>(&self, masked: &'m Masked, (at, value): (usize, usize)) -> Option<&'m str> {
-        let placeholder = self.shown.values.placeholder(value)?;
-        run(masked.text.get(at + placeholder.len()..)?)
-    }
-
-    /// The text at a span, masked, if there are values in it.
-    fn masked(&mut self, span: Span, text: Text<'_>) -> Option<Masked> {
-        let marks = self.sites.all.remove(&span.start)?;
-        let text = text.decode();
+    /// The text, masked, if there are values in it, and room.
+    fn masked(&mut self, found: &Found<'_, 's>) -> Option<Masked> {
+        let more = found.marks.len();
+        if more == 0 || self.marks + more > MAX_MARKS {
+            return None;
+        }
+        self.marks += more;
+        let text = found.text.decode();
         let mut masked = String::with_capacity(text.len());
-        let mut places = Vec::with_capacity(marks.len());
+        let mut places = Vec::with_capacity(more);
         let mut copied = 0;
-        for mark in marks {
+        for mark in found.marks {
             masked.push_str(text.get(copied..mark.start)?);
             places.push((masked.len(), mark.value));
-            masked.push_str(self.shown.values.placeholder(mark.value)?);
+            masked.push_str(found.values.placeholder(mark.value)?);
             copied = mark.end;
         }
         masked.push_str(text.get(copied..)?);
@@ -400,6 +387,19 @@ impl<'s> Reader<'_, 's> {
             marks: places,
         })
     }
+}
+
+/// A text, and what was found in it.
+struct Found<'f, 's> {
+    text: Text<'s>,
+    marks: &'f [Mark],
+    values: &'f Values,
+}
+
+/// What follows a value without a break.
+fn after<'m>(masked: &'m Masked, (at, value): (usize, usize), values: &Values) -> Option<&'m str> {
+    let placeholder = values.placeholder(value)?;
+    run(masked.text.get(at + placeholder.len()..)?)
 }
 
 /// The one file that a call reads.
