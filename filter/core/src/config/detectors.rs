@@ -105,7 +105,7 @@ impl Detectors {
         detector_names().any(named) && !self.names().any(named)
     }
 
-    /// Those that globs name; all, if there are no globs.
+    /// Those that globs name.
     pub(super) fn named(&self, globs: &[String]) -> Vec<&'static str> {
         let globs: Vec<WildMatch> = globs.iter().map(|glob| WildMatch::new(glob)).collect();
         let named = |name: &&str| globs.iter().any(|glob| glob.matches(name));

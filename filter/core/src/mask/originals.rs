@@ -54,10 +54,19 @@ impl Originals {
 
     /// Puts the values back into JSON from `from` on.
     pub(crate) fn put_back(&self, json: &mut Vec<u8>, from: usize) {
+        self.replace(json, from, json::push_escaped);
+    }
+
+    /// Puts the values back into a text that is no JSON.
+    pub(crate) fn put_back_plain(&self, text: &mut Vec<u8>) {
+        self.replace(text, 0, |out, value| out.extend_from_slice(value.as_bytes()));
+    }
+
+    fn replace(&self, text: &mut Vec<u8>, from: usize, push: impl Fn(&mut Vec<u8>, &str)) {
         if self.all.is_empty() {
             return;
         }
-        let Some(masked) = json.get(from..) else {
+        let Some(masked) = text.get(from..) else {
             return;
         };
         let mut out = Vec::with_capacity(masked.len());
@@ -67,7 +76,7 @@ impl Originals {
             out.extend_from_slice(before);
             let fits = |original: &&Original| found.starts_with(original.placeholder.as_bytes());
             let length = if let Some(original) = self.all.iter().find(fits) {
-                json::push_escaped(&mut out, original.value.expose());
+                push(&mut out, original.value.expose());
                 original.placeholder.len()
             } else {
                 out.extend_from_slice(PREFIX.as_bytes());
@@ -76,8 +85,8 @@ impl Originals {
             rest = found.get(length..).unwrap_or_default();
         }
         out.extend_from_slice(rest);
-        json.truncate(from);
-        json.append(&mut out);
+        text.truncate(from);
+        text.append(&mut out);
     }
 }
 

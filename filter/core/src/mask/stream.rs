@@ -11,11 +11,13 @@
 //! placeholder goes out where the value ends. Nothing before the end of the last masked value is
 //! looked at again, so a text and its masked form are read alike.
 //!
-//! `token`, `personal` and `named` find where a value begins, `value` takes it to its end.
+//! `token`, `encoded`, `personal`, `named` and `option` find where a value begins, `value` takes it to
+//! its end.
 
 mod encoded;
 mod named;
 mod object;
+mod option;
 mod personal;
 mod token;
 mod value;
@@ -40,6 +42,8 @@ use self::value::Value;
 
 /// Bytes of decided text that stay for looking back: more than the longest key name.
 const CONTEXT: usize = 96;
+/// How far before a place words may tell what stands there.
+const BACK: usize = 64;
 /// Long pieces are read in parts of this size, so that no second copy of a big text exists.
 const PART: usize = 16 * 1024;
 
@@ -344,9 +348,8 @@ impl TextMask {
 
     /// Finds the start of the name to which the byte before the place belongs.
     fn find_name(&mut self, bytes: &[u8]) {
-        let floor = usize::try_from(self.floor.saturating_sub(self.base)).unwrap_or(usize::MAX);
         // of a longer one nothing but its length counts
-        let floor = floor.max(self.at.saturating_sub(LONGEST + 2)).min(self.at);
+        let floor = self.back(self.at, LONGEST + 2);
         let before = bytes.get(floor..self.at).unwrap_or_default();
         let length = before
             .iter()
@@ -367,10 +370,32 @@ impl TextMask {
         Some([back(1)?, back(2).unwrap_or(b' '), back(3).unwrap_or(b' ')])
     }
 
+    /// Where looking back from a place ends: so many bytes before it, and behind what was masked.
+    fn back(&self, to: usize, most: usize) -> usize {
+        let floor = usize::try_from(self.floor.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        floor.max(to.saturating_sub(most)).min(to)
+    }
+
+    /// The text before the place as far as every cut lets the machine look back.
+    fn text_before<'a>(&self, text: &'a str) -> &'a str {
+        part(text, self.back(self.at, BACK), self.at)
+    }
+
     /// Offset of the place in the channel.
     fn offset(&self) -> u64 {
         self.base + self.at as u64
     }
+}
+
+/// A part of the text, from a character's beginning on.
+fn part(text: &str, from: usize, to: usize) -> &str {
+    text.get(text.ceil_char_boundary(from)..to)
+        .unwrap_or_default()
+}
+
+/// The last line of a text.
+fn last_line(text: &str) -> &str {
+    text.rsplit_once('\n').map_or(text, |(_, line)| line)
 }
 
 impl fmt::Debug for TextMask {

@@ -60,7 +60,7 @@ pub fn mask_plain(
     let facts = scan.facts(&content, ResponseFacts::default());
     let sent = masked.map(|masked| {
         let mut sent = masked.into_bytes();
-        scan.originals.put_back(&mut sent, 0);
+        scan.originals.put_back_plain(&mut sent);
         sent
     });
     Ok(MaskedResponse {

@@ -33,7 +33,7 @@ use crate::mask::{Masker, Values};
 pub(super) use self::shown::Files;
 pub use self::shown::Shown;
 pub(super) use self::whole::restore_whole;
-pub(super) use self::writing::{Tool, Writing};
+pub(super) use self::writing::{Tool, Writers, Writing};
 
 /// Tools of known clients that write files: of VS Code and its kin, of the command line, of
 /// Anthropic.
@@ -165,7 +165,7 @@ impl Restore {
 }
 
 /// Whether a tool writes files.
-pub(super) fn is_writer(tool: &str) -> bool {
+fn is_writer(tool: &str) -> bool {
     WRITERS.contains(&tool)
 }
 

@@ -76,6 +76,7 @@ impl ResponseMask {
                     max_channels: limits.max_channels,
                     facts: ResponseFacts::default(),
                     rule: None,
+                    judged: 0,
                     restore: None,
                     max_held: limits.max_held,
                     hold: Hold::new(watch, limits.max_held),
@@ -235,6 +236,8 @@ struct Shared {
     max_channels: usize,
     facts: ResponseFacts,
     rule: Option<AnswerRule>,
+    /// How many findings the rule knows.
+    judged: u64,
     restore: Option<Restore>,
     max_held: usize,
     hold: Hold,
@@ -335,8 +338,9 @@ impl Shared {
     }
 
     /// Whether what was found lets the answer go on.
-    fn check(&self) -> Result<(), Unreadable> {
-        let Some(rule) = self.rule.as_ref().filter(|_| self.scan.findings_count > 0) else {
+    fn check(&mut self) -> Result<(), Unreadable> {
+        let before = std::mem::replace(&mut self.judged, self.scan.findings_count);
+        let Some(rule) = self.rule.as_ref().filter(|_| before < self.judged) else {
             return Ok(());
         };
         rule(&self.scan.passed, &self.scan.by_detector).map_or(Ok(()), Err)

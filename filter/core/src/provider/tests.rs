@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::scan::MAX_CHANNEL_BYTES;
 use super::*;
-use crate::mask::{Catalog, MaskKeys, Masker};
+use crate::mask::{Catalog, MaskKeys, Masker, Passes};
 use crate::repeats::Repeats;
 use crate::time::UnixTime;
 
@@ -805,6 +805,29 @@ fn errors_of_any_form_are_masked() {
             mask_plain(&masker(), body, &Limits::default()).is_err(),
             "{body:?}"
         );
+    }
+}
+
+#[test]
+fn values_that_stay_stand_in_an_error_as_they_came() {
+    let key = format!(
+        "-----BEGIN {} KEY-----\n{}\n-----END {} KEY-----",
+        "PRIVATE",
+        concat!("MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg", "Zx81Kq0pLm5vBn2w"),
+        "PRIVATE"
+    );
+    let passes = Passes {
+        detectors: ["private-key"].into(),
+        ..Passes::default()
+    };
+    let masker = masker().passing(Rc::new(passes));
+    let json = json!({"error": key}).to_string();
+    for body in [&format!("cannot read {key}"), &json] {
+        let response = mask_plain(&masker, body.as_bytes(), &Limits::default()).unwrap();
+        assert_eq!(response.facts.findings.len(), 1);
+        assert!(!response.facts.content.contains("Zx81Kq0p"), "the record is masked");
+        let sent = response.body.expect("found and put back");
+        assert_eq!(String::from_utf8(sent).as_ref(), Ok(body));
     }
 }
 

@@ -94,8 +94,7 @@ impl TextMask {
 
     /// Where the part of the run begins that stands before the first percent sign.
     fn meaning(&self, run: &Run<'_>) -> usize {
-        let floor = usize::try_from(self.floor.saturating_sub(self.base)).unwrap_or(usize::MAX);
-        let floor = floor.max(self.at.saturating_sub(MEANING)).min(self.at);
+        let floor = self.back(self.at, MEANING);
         let before = run.text.as_bytes().get(floor..self.at).unwrap_or_default();
         let in_run = before
             .iter()

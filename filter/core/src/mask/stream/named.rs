@@ -1,7 +1,8 @@
-//! Values that a name announces: key and value, options of commands, passwords in addresses.
+//! Values that a name announces: key and value, passwords in addresses.
 
 use super::object::Object;
-use super::{Run, TextMask, Verdict};
+use super::option::unnamed;
+use super::{BACK, Run, TextMask, Verdict, last_line, part};
 use crate::mask::bytes::is_name;
 use crate::mask::catalog::Catalog;
 use crate::mask::detector::{Grade, Tail};
@@ -49,8 +50,9 @@ impl TextMask {
             armed.end_filler(raw, byte);
         }
         let since = self.offset();
-        let floor = self.floor_here();
-        let before = || from.map_or("", |from| line_before(run.text, from, floor));
+        let to = from.unwrap_or_default();
+        let floor = self.back(to, BACK);
+        let before = || last_line(part(run.text, floor, to));
         if let Some(object) = Object::opened(raw, before, byte, since) {
             self.object = Some(object);
             return;
@@ -131,44 +133,6 @@ impl TextMask {
                 self.pending = Some((detector, grade, since));
             }
         }
-    }
-
-    /// Where looking back ends, as a place in the text at hand.
-    pub(super) fn floor_here(&self) -> usize {
-        usize::try_from(self.floor.saturating_sub(self.base)).unwrap_or(usize::MAX)
-    }
-
-    /// Passes an option to which its value is glued: `mysql -psecret`.
-    pub(super) fn glued_option(&mut self, run: &Run<'_>) -> Verdict {
-        const COMMANDS: [&str; 4] = ["mysql", "mariadb", "sshpass", "7z"];
-        let Some(detector) = run.masker.catalog().command() else {
-            return Verdict::Pass;
-        };
-        let rest = run.text.as_bytes().get(self.at..).unwrap_or_default();
-        let &[b'-', b'p', ref rest @ ..] = rest else {
-            let is_cut = rest.len() < 2 && !run.is_final;
-            return if is_cut { Verdict::Hold } else { Verdict::Pass };
-        };
-        let before = line_before(run.text, self.at, self.floor_here());
-        if !before.ends_with(' ') || !COMMANDS.iter().any(|command| before.contains(command)) {
-            return Verdict::Pass;
-        }
-        match rest.first() {
-            None if !run.is_final => return Verdict::Hold,
-            Some(byte) if byte.is_ascii_graphic() && *byte != b'-' => {}
-            _ => return Verdict::Pass,
-        }
-        if rest.first() == Some(&b'M') {
-            let verdict = self.placeholder(run, 2);
-            if verdict != Verdict::Pass {
-                return verdict;
-            }
-        }
-        self.at += 2;
-        self.name = None;
-        let gap = Gap::AfterOperator { operator: b' ' };
-        self.armed = Some(Armed::new(detector, Grade::Password, gap, self.offset()).strict());
-        Verdict::Moved
     }
 
     pub(super) fn read_gap(&mut self, run: &mut Run<'_>, byte: u8) -> Verdict {
@@ -334,7 +298,7 @@ impl TextMask {
 }
 
 impl Armed {
-    fn new(detector: usize, grade: Grade, gap: Gap, since: u64) -> Self {
+    pub(super) fn new(detector: usize, grade: Grade, gap: Gap, since: u64) -> Self {
         Self {
             detector,
             grade,
@@ -345,7 +309,7 @@ impl Armed {
         }
     }
 
-    fn strict(self) -> Self {
+    pub(super) fn strict(self) -> Self {
         Self {
             strict: true,
             ..self
@@ -403,15 +367,6 @@ impl Armed {
     }
 }
 
-/// The line before this place as far as every cut lets the machine look back, and not before
-/// `floor`.
-fn line_before(text: &str, to: usize, floor: usize) -> &str {
-    const BACK: usize = 64;
-    let from = text.ceil_char_boundary(to.saturating_sub(BACK).max(floor).min(to));
-    let before = text.get(from..to).unwrap_or_default();
-    before.rsplit_once('\n').map_or(before, |(_, line)| line)
-}
-
 /// What may stand between the braces of a property.
 const ACCESSORS: [&str; 7] = [
     "get",
@@ -423,72 +378,7 @@ const ACCESSORS: [&str; 7] = [
     "required",
 ];
 
-/// Options whose value is a password, and the command they belong to.
-const OPTIONS: [(&str, &str); 11] = [
-    ("-p", "login"),
-    ("-p", "sshpass"),
-    ("-p", "mongo"),
-    ("-p", "cypher-shell"),
-    ("-a", "redis-cli"),
-    ("-w", "ldap"),
-    ("-P", "sqlcmd"),
-    ("-P", "bcp "),
-    ("-P", "zip"),
-    ("-p", "PsExec"),
-    ("-p", "psexec"),
-];
-
 /// Whether the name is that of a cookie wherever it stands: `sessionid`, `JSESSIONID`.
 fn ends_in_id(raw: &str) -> bool {
     raw.len() > 2 && raw.to_ascii_lowercase().ends_with("id") && raw != "connect.sid"
-}
-
-/// What announces a password without a name: an option of a command, a port between colons.
-/// `before` gives the line before the name.
-fn unnamed<'a>(
-    catalog: &Catalog,
-    raw: &str,
-    before: impl Fn() -> &'a str,
-    byte: u8,
-) -> Option<(usize, Gap)> {
-    match raw {
-        "-p" | "-a" | "-w" | "-P"
-            if byte == b' '
-                && OPTIONS
-                    .iter()
-                    .any(|(option, word)| *option == raw && before().contains(word)) =>
-        {
-            Some((
-                catalog.command()?,
-                Gap::AfterKey {
-                    closed: false,
-                    spaced: false,
-                },
-            ))
-        }
-        "-u" | "--user" if byte == b' ' && before().contains("curl") => {
-            Some((catalog.command()?, Gap::Account))
-        }
-        "--user" if byte == b'=' && before().contains("curl") => {
-            Some((catalog.command()?, Gap::Account))
-        }
-        _ if byte == b':'
-            && matches!(raw.len(), 4 | 5)
-            && raw.bytes().all(|digit| digit.is_ascii_digit())
-            && ends_in_host(before()) =>
-        {
-            Some((catalog.fields()?, Gap::Fields { colons: 3 }))
-        }
-        _ => None,
-    }
-}
-
-/// Whether a host name and a colon end here, and no other colon is before them.
-fn ends_in_host(before: &str) -> bool {
-    let Some(before) = before.strip_suffix(':') else {
-        return false;
-    };
-    let rest = before.trim_end_matches(|c: char| c.is_ascii_alphanumeric() || "-.*".contains(c));
-    let host = before.get(rest.len()..).unwrap_or_default();
-    !rest.ends_with(':') && host.bytes().any(|byte| !byte.is_ascii_digit())
 }

@@ -1,7 +1,7 @@
 //! Numbers of people and their accounts: told by their check digits, some also by the name before.
 
 use super::token::{Seen, look_for};
-use super::{Run, TextMask, Verdict};
+use super::{Run, TextMask, Verdict, last_line};
 use crate::mask::bytes::is_word;
 use crate::mask::detector::{Rule, Tail};
 use crate::mask::numbers;
@@ -13,8 +13,6 @@ pub(in crate::mask) const PERSONAL_CAP: usize = 48;
 pub(in crate::mask) const BEHIND: usize = 1 + PREFIX.len();
 /// Words that may stand between a name and its number, at most so many.
 const MAX_FILLERS: usize = 4;
-/// How far a name or a number of the same table may stand before, in bytes.
-const BACK: usize = 64;
 /// Least digits of the number before in a table.
 const LEAST_IN_TABLE: usize = 12;
 /// How far the next number of a list may stand behind the one before.
@@ -69,30 +67,23 @@ impl TextMask {
 
     /// Whether one of the names stands before the place, or a number of the same kind.
     fn is_announced(&self, run: &Run<'_>, detector: usize, names: &[&str]) -> bool {
-        let floor = self.floor_here();
-        let between = self.at.checked_sub(floor).filter(|gap| *gap <= LIST_GAP);
-        let between = between.and_then(|_| run.text.get(floor..self.at));
+        let floor = self.back(self.at, LIST_GAP + 1);
+        let between = run.text.get(floor..self.at);
+        let between = between.filter(|gap| gap.len() <= LIST_GAP);
         if self.last == Some(detector)
             && between.is_some_and(|gap| !gap.contains(char::is_alphanumeric))
         {
             return true;
         }
         // of the line before, if only signs are between
-        let before = self.text_before(run);
+        let before = self.text_before(run.text);
         let before = before.trim_end_matches(|c: char| !c.is_alphanumeric());
-        names_end(before.rsplit('\n').next().unwrap_or_default(), names)
-    }
-
-    /// The text before the place as far as every cut lets the machine look back.
-    fn text_before<'a>(&self, run: &Run<'a>) -> &'a str {
-        let from = self.at.saturating_sub(BACK).max(self.floor_here());
-        let from = run.text.ceil_char_boundary(from.min(self.at));
-        run.text.get(from..self.at).unwrap_or_default()
+        names_end(last_line(before), names)
     }
 
     /// Whether this is one of the long numbers that stand in a table of source code.
     fn is_in_table(&self, run: &Run<'_>, value: &str) -> bool {
-        let before = self.text_before(run);
+        let before = self.text_before(run.text);
         let number = before.trim_ascii_end().strip_suffix(',');
         let digits = number.map_or(0, |number| {
             let digits = number.bytes().rev();

@@ -2,7 +2,7 @@
 
 use crate::mask::PREFIX;
 
-use super::{MAX_ARGUMENTS, Restore};
+use super::{MAX_ARGUMENTS, Restore, is_writer};
 
 /// What is known of a call's arguments.
 #[derive(Default)]
@@ -22,6 +22,44 @@ pub(in crate::provider) struct Tool {
     pub(in crate::provider) name: String,
     /// It takes plain text.
     pub(in crate::provider) custom: bool,
+}
+
+/// Most calls of one stream whose tools are noted.
+const MAX_CALLS: usize = 256;
+
+/// Calls of a stream by where they stand, each with its tool if that writes files; without one if
+/// it was named in two ways.
+pub(in crate::provider) struct Writers<K> {
+    calls: Vec<(K, Option<Tool>)>,
+}
+
+impl<K> Default for Writers<K> {
+    fn default() -> Self {
+        Self { calls: Vec::new() }
+    }
+}
+
+impl<K: PartialEq> Writers<K> {
+    /// Notes the name of a call's tool. It may come again, but never another one.
+    pub(in crate::provider) fn note(&mut self, call: K, name: &str, custom: bool) {
+        let tool = is_writer(name).then(|| Tool {
+            name: name.to_owned(),
+            custom,
+        });
+        if let Some((_, known)) = self.calls.iter_mut().find(|(known, _)| *known == call) {
+            if *known != tool {
+                *known = None;
+            }
+        } else if self.calls.len() < MAX_CALLS {
+            self.calls.push((call, tool));
+        }
+    }
+
+    /// The tool that a call calls, if it writes files.
+    pub(in crate::provider) fn tool(&self, call: &K) -> Option<&Tool> {
+        let known = self.calls.iter().find(|(known, _)| known == call);
+        known.and_then(|(_, tool)| tool.as_ref())
+    }
 }
 
 /// Masked arguments so far.

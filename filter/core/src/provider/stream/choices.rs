@@ -5,7 +5,7 @@ mod event;
 use crate::json::push_string;
 use crate::sse::Block;
 
-use super::super::restore::{Tool, Writing, is_writer};
+use super::super::restore::{Writers, Writing};
 use super::super::scan::shown_key;
 use super::super::{Api, MAX_TOOL_CALLS, Shape, Unreadable, chat, code, completions};
 use super::{CallPlace, DONE_EVENT, Dropped, Flow, Said, Shared};
@@ -62,8 +62,7 @@ pub(super) struct Choices {
     ended: Vec<(u64, bool)>,
     /// Calls whose tool's name is noted.
     called: Vec<CallPlace>,
-    /// Calls of tools that write files; none of one that was named in two ways.
-    writers: Vec<(CallPlace, Option<Tool>)>,
+    writers: Writers<CallPlace>,
     /// Root values of the last event.
     envelope: Vec<u8>,
 }
@@ -89,8 +88,8 @@ impl Choices {
         self.keep_envelope(&seen, data);
         self.keep_choices(shared, &seen)?;
         for (place, name) in seen.calls() {
-            if shared.restore.is_some() {
-                self.writer(place, name);
+            if shared.restore.is_some() && !name.is_empty() {
+                self.writers.note(place, name, false);
             }
             shared.hold.name(place, name);
             if !name.is_empty() && !self.called.contains(&place) {
@@ -180,31 +179,13 @@ impl Choices {
             if let Some(restore) = &mut shared.restore
                 && !channel.writing.is_plain()
             {
-                let tool = tool_of(&self.writers, place);
+                let tool = self.writers.tool(&place);
                 let mut writing = std::mem::take(&mut channel.writing);
                 piece.changed |= writing.push(restore, tool, &mut piece.output, || channel.name());
                 channel.writing = writing;
             }
         }
         Ok(())
-    }
-
-    /// Notes the name of a call's tool. It may come again, but never another one.
-    fn writer(&mut self, place: CallPlace, name: &str) {
-        if name.is_empty() {
-            return;
-        }
-        let tool = is_writer(name).then(|| Tool {
-            name: name.to_owned(),
-            custom: false,
-        });
-        if let Some((_, known)) = self.writers.iter_mut().find(|(known, _)| *known == place) {
-            if *known != tool {
-                *known = None;
-            }
-        } else if self.writers.len() < MAX_TOOL_CALLS {
-            self.writers.push((place, tool));
-        }
     }
 
     /// Ends the arguments that wait while another call of their choice begins: there are clients that
@@ -227,7 +208,7 @@ impl Choices {
             if goes_on || !places.iter().any(is_other) {
                 continue;
             }
-            let same = tool_of(&self.writers, place).is_some();
+            let same = self.writers.tool(&place).is_some();
             let mut writing = std::mem::take(&mut channel.writing);
             let rest = writing.finish(restore, same, || channel.name());
             channel.writing = writing;
@@ -297,7 +278,7 @@ impl Choices {
             if let Some(place) = channel.call_place() {
                 shared.hold.arguments(place, &rest);
                 if let Some(restore) = &mut shared.restore {
-                    let tool = tool_of(&self.writers, place);
+                    let tool = self.writers.tool(&place);
                     let mut writing = std::mem::take(&mut channel.writing);
                     writing.push(restore, tool, &mut rest, || channel.name());
                     rest += &writing.finish(restore, tool.is_some(), || channel.name());
@@ -414,12 +395,6 @@ impl Choices {
         }
         Ok(())
     }
-}
-
-/// The tool that a call calls, if it writes files.
-fn tool_of(writers: &[(CallPlace, Option<Tool>)], place: CallPlace) -> Option<&Tool> {
-    let known = writers.iter().find(|(known, _)| *known == place);
-    known.and_then(|(_, tool)| tool.as_ref())
 }
 
 /// Appends an event with these root values and one choice.

@@ -13,7 +13,7 @@ mod event;
 use crate::json::push_string;
 use crate::sse::Block;
 
-use super::super::restore::{Restore, Tool, Writing, is_writer};
+use super::super::restore::{Restore, Tool, Writers, Writing};
 use super::super::scan::is_name;
 use super::super::{Api, Unreadable, messages, responses};
 use super::{Dropped, Flow, Said, Shared};
@@ -129,8 +129,7 @@ pub(super) struct Typed {
     channels: Vec<Channel>,
     /// Items that call a tool, and its name, masked.
     called: Vec<(u64, String)>,
-    /// Items that call a tool that writes files; none if one was named in two ways.
-    writers: Vec<(u64, Option<Tool>)>,
+    writers: Writers<u64>,
     progress: Progress,
     /// What the caller has seen, while the rest is held.
     shown: Progress,
@@ -305,7 +304,11 @@ impl Typed {
         }
         for (place, name) in &seen.calls {
             if shared.restore.is_some() && place.is_none() {
-                writer(&mut self.writers, item, &seen.item_kind, name);
+                match &*seen.item_kind {
+                    "function_call" | "tool_use" => self.writers.note(item, name, false),
+                    "custom_tool_call" => self.writers.note(item, name, true),
+                    _ => {}
+                }
             }
             let item = place.unwrap_or(item);
             if self
@@ -561,30 +564,9 @@ impl Typed {
     }
 }
 
-/// Notes the name of a call's tool. It may come again, but never another one.
-fn writer(writers: &mut Vec<(u64, Option<Tool>)>, item: u64, kind: &str, name: &str) {
-    let custom = match kind {
-        "function_call" | "tool_use" => false,
-        "custom_tool_call" => true,
-        _ => return,
-    };
-    let tool = is_writer(name).then(|| Tool {
-        name: name.to_owned(),
-        custom,
-    });
-    if let Some((_, known)) = writers.iter_mut().find(|(known, _)| *known == item) {
-        if *known != tool {
-            *known = None;
-        }
-    } else if writers.len() < MAX_REMEMBERED {
-        writers.push((item, tool));
-    }
-}
-
 /// The tool whose arguments a text is, if it writes files.
-fn tool_of<'t>(writers: &'t [(u64, Option<Tool>)], key: &Key) -> Option<&'t Tool> {
-    let known = writers.iter().find(|(known, _)| *known == key.item);
-    let tool = known.and_then(|(_, tool)| tool.as_ref());
+fn tool_of<'t>(writers: &'t Writers<u64>, key: &Key) -> Option<&'t Tool> {
+    let tool = writers.tool(&key.item);
     // The plain text of a custom tool is an input, and so are the arguments of Anthropic's.
     tool.filter(|tool| !tool.custom || key.field == Field::Input)
 }
