@@ -50,6 +50,7 @@ fn findings(target: &Target) -> String {
         text("channel"),
         text("fingerprint"),
         text("action"),
+        "JSON_VALUE(finding, '$.rule') AS finding_rule".to_owned(),
         text("confidence"),
         "SAFE_CAST(JSON_VALUE(finding, '$.checksum') AS BOOL) AS checksum".to_owned(),
         number("offset"),

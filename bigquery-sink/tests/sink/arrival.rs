@@ -115,9 +115,9 @@ async fn views_show_exchanges_findings_and_gaps() {
     let mut filter = Filter::new(3);
     let findings = json!([
         {"detector": "github_token", "direction": "request", "channel": "prompt", "offset": 7,
-         "length": 40, "fingerprint": "abc", "action": "mask"},
+         "length": 40, "fingerprint": "abc", "action": "mask", "rule": "secrets"},
         {"detector": "aws_key", "direction": "response", "channel": "text", "offset": 0,
-         "length": 20, "fingerprint": "def", "action": "mask"},
+         "length": 20, "fingerprint": "def", "action": "mask", "rule": null},
     ]);
     let with_findings = Envelope {
         kind: Some("close".into()),
@@ -146,8 +146,8 @@ async fn views_show_exchanges_findings_and_gaps() {
     assert_eq!(one.metric("sink_dropped_repeats_total").await, 1.0);
 
     let sql = format!(
-        "SELECT person, detector, direction, channel, fingerprint, action, finding_offset, \
-         finding_length FROM `{views}.findings` ORDER BY finding_offset DESC"
+        "SELECT person, detector, direction, channel, fingerprint, action, \
+         IFNULL(finding_rule, '-'), finding_offset, finding_length FROM `{views}.findings` ORDER BY finding_offset DESC"
     );
     let rows: Vec<_> = emulator.query(&sql).await.into_iter().map(text).collect();
     let expected = [
@@ -158,11 +158,12 @@ async fn views_show_exchanges_findings_and_gaps() {
             "prompt",
             "abc",
             "mask",
+            "secrets",
             "7",
             "40",
         ],
         [
-            "ana", "aws_key", "response", "text", "def", "mask", "0", "20",
+            "ana", "aws_key", "response", "text", "def", "mask", "-", "0", "20",
         ],
     ];
     assert_eq!(rows, expected);

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use crate::{
     approval::Trail,
-    config::Action,
+    config::{Action, Direction, Rule},
     endpoint::Endpoint,
     exchange::ResponseSource,
     headers::{Headers, cut, identifier},
     identity::Identity,
     json::Span,
     mask::{Finding, Masker, Passed},
-    policy::Verdict,
+    policy::{self, Deciding, Verdict},
     provider::{Annotation, Detectors, MaskedRequest, Placed, ResponseFacts},
     repeats::{Digest, Written},
     time::UnixTime,
@@ -171,7 +171,12 @@ impl Draft {
         self.envelope.request_bytes = i64::try_from(bytes).ok();
     }
 
-    pub(crate) fn request_findings(&mut self, masked: &MaskedRequest, verdict: &Verdict) {
+    pub(crate) fn request_findings(
+        &mut self,
+        masked: &MaskedRequest,
+        verdict: &Verdict,
+        rules: &[Rule],
+    ) {
         let action = match verdict.action {
             Action::Allow => "allow",
             Action::Mask => "mask",
@@ -179,7 +184,9 @@ impl Draft {
             Action::Deny => "deny",
         };
         self.masked |= verdict.action != Action::Deny && masked.has_masked;
-        self.add_findings(&masked.findings, masked.findings_count, "request", action);
+        let deciding = Deciding::new(rules, Direction::Request, &masked.by_detector);
+        self.findings_count += masked.findings_count;
+        self.add_findings(&masked.findings, "request", action, Some(&deciding));
         self.count("request", &masked.by_detector);
         for entry in &masked.unscanned {
             self.unscanned("request", entry.reason.name(), whole(entry.bytes));
@@ -187,10 +194,6 @@ impl Draft {
         self.scanned(masked.scanned_bytes);
         self.rule(verdict);
         self.shadowed(verdict);
-    }
-
-    pub(crate) fn has_rule(&self) -> bool {
-        self.envelope.rule.is_some()
     }
 
     /// Rules in shadow that would have demanded more.
@@ -270,9 +273,17 @@ impl Draft {
         self.response_bytes += bytes as u64;
     }
 
-    pub(crate) fn response_facts(&mut self, facts: &ResponseFacts) {
+    /// Notes an answer, and what the rules say of its findings.
+    pub(crate) fn response_facts(&mut self, facts: &ResponseFacts, rules: &[Rule]) {
+        let verdict = policy::decide(rules, Direction::Answer, &facts.by_detector, &[]);
+        if verdict.action == Action::Deny || self.envelope.rule.is_none() {
+            self.rule(&verdict);
+        }
+        self.shadowed(&verdict);
         self.masked |= facts.has_masked;
-        self.add_findings(&facts.findings, facts.findings_count, "response", "mask");
+        let deciding = Deciding::new(rules, Direction::Answer, &facts.by_detector);
+        self.findings_count += facts.findings_count;
+        self.add_findings(&facts.findings, "response", "mask", Some(&deciding));
         self.count("response", &facts.by_detector);
         self.files(facts);
         for entry in &facts.unscanned {
@@ -390,7 +401,8 @@ impl Draft {
         for placed in &placed {
             self.count("request", &[(placed.finding.detector, 1)].into());
         }
-        self.add_findings(&placed, placed.len() as u64, "request", "remove");
+        self.findings_count += placed.len() as u64;
+        self.add_findings(&placed, "request", "remove", None);
     }
 
     /// Placeholders in files that an answer writes.
@@ -434,11 +446,23 @@ impl Draft {
         self.envelope.content_truncated = Some(before || now);
     }
 
-    fn add_findings(&mut self, placed: &[Placed], count: u64, direction: &str, action: &str) {
-        self.findings_count += count;
+    /// `deciding` knows the rules, if they were asked.
+    fn add_findings(
+        &mut self,
+        placed: &[Placed],
+        direction: &str,
+        action: &str,
+        deciding: Option<&Deciding<'_>>,
+    ) {
         self.findings.extend(placed.iter().map(|placed| {
+            let detector = placed.finding.detector;
+            let rule = match placed.finding.passed {
+                Some(Passed::Exempt) => None,
+                passed => deciding.and_then(|it| it.rule(detector, passed.is_some())),
+            };
             json!({
-                "detector": placed.finding.detector,
+                "rule": rule,
+                "detector": detector,
                 "direction": direction,
                 "channel": placed.channel,
                 "offset": placed.finding.offset,

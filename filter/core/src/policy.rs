@@ -52,19 +52,7 @@ pub(crate) fn decide(
     findings: &BTreeMap<&str, u64>,
     items: &[ContentItem],
 ) -> Verdict {
-    let covers = |rule: &Rule, name: &str| covers(rule, direction, name);
-    let matches = |place: usize, rule: &Rule| match &rule.condition {
-        Condition::Findings { at_least, .. } => {
-            let covered = findings.iter().filter(|(name, _)| covers(rule, name));
-            covered.map(|(_, count)| count).sum::<u64>() >= *at_least
-        }
-        Condition::ToolCall => items.iter().any(|item| item.met.contains(&place)),
-    };
-    let matching: Vec<(usize, &Rule)> = rules
-        .iter()
-        .enumerate()
-        .filter(|(place, rule)| matches(*place, rule))
-        .collect();
+    let matching = matching(rules, direction, findings, items);
     let enforced = || {
         let matching = matching.iter().copied();
         matching.filter(|(_, rule)| rule.mode == Mode::Enforce)
@@ -75,7 +63,7 @@ pub(crate) fn decide(
             decided = Some(rule);
         }
     }
-    let spoken_of = |detector: &&str| enforced().any(|(_, rule)| covers(rule, detector));
+    let spoken_of = |detector: &&str| enforced().any(|(_, rule)| covers(rule, direction, detector));
     let least = if findings.keys().all(spoken_of) {
         Action::Allow
     } else {
@@ -96,6 +84,64 @@ pub(crate) fn decide(
         rule: decided.map(|rule| rule.name.clone()),
         shadowed,
         asking,
+    }
+}
+
+/// Rules that match, each with its place.
+fn matching<'r>(
+    rules: &'r [Rule],
+    direction: Direction,
+    findings: &BTreeMap<&str, u64>,
+    items: &[ContentItem],
+) -> Vec<(usize, &'r Rule)> {
+    let matches = |place: usize, rule: &Rule| match &rule.condition {
+        Condition::Findings { at_least, .. } => {
+            let covered = findings.iter();
+            let covered = covered.filter(|(name, _)| covers(rule, direction, name));
+            covered.map(|(_, count)| count).sum::<u64>() >= *at_least
+        }
+        Condition::ToolCall => items.iter().any(|item| item.met.contains(&place)),
+    };
+    let places = rules.iter().enumerate();
+    places
+        .filter(|(place, rule)| matches(*place, rule))
+        .collect()
+}
+
+/// Which rules decided over single findings of a direction.
+pub(crate) struct Deciding<'r> {
+    /// Rules in force that match.
+    rules: Vec<&'r Rule>,
+    direction: Direction,
+}
+
+impl<'r> Deciding<'r> {
+    pub(crate) fn new(
+        rules: &'r [Rule],
+        direction: Direction,
+        findings: &BTreeMap<&str, u64>,
+    ) -> Self {
+        let matching = matching(rules, direction, findings, &[]).into_iter();
+        let rules = matching.map(|(_, rule)| rule);
+        Self {
+            rules: rules.filter(|rule| rule.mode == Mode::Enforce).collect(),
+            direction,
+        }
+    }
+
+    /// The strongest that speaks of the detector; of a value that stays the one that allows it.
+    pub(crate) fn rule(&self, detector: &str, stays: bool) -> Option<&'r str> {
+        let mut decided: Option<&Rule> = None;
+        for rule in &self.rules {
+            let speaks = covers(rule, self.direction, detector);
+            if speaks
+                && (!stays || rule.action == Action::Allow)
+                && decided.is_none_or(|best| rule.action > best.action)
+            {
+                decided = Some(rule);
+            }
+        }
+        decided.map(|rule| &*rule.name)
     }
 }
 

@@ -44,9 +44,22 @@ pub(super) fn code(bytes: usize, seed: usize) -> String {
     text
 }
 
+/// Texts of a chat request.
+const TEXTS: usize = 11;
+
+/// Bytes of each text of a chat request of about so many.
+fn text_bytes(bytes: usize) -> usize {
+    bytes.saturating_sub(2_600) / TEXTS
+}
+
+/// Bytes of text, decoded, by which requests with [`New::All`] and [`New::Last`] differ.
+pub(super) fn known_bytes(bytes: usize) -> usize {
+    text_bytes(bytes) * (TEXTS - 1)
+}
+
 /// A chat request of about so many bytes, with or without secrets.
 pub(super) fn chat(bytes: usize, stream: bool, secrets: bool, new: New) -> Vec<u8> {
-    let content = bytes.saturating_sub(2_600) / 11;
+    let content = text_bytes(bytes);
     let text = |number: usize| match (number, new) {
         (10, _) | (_, New::All) => json!(format!("{TURN}\n{}", code(content, number * 5))),
         (_, New::Last) => json!(code(content, number * 5)),

@@ -198,17 +198,17 @@ pub async fn run(settings: &Settings, tell: fn(&str)) -> Result<Value> {
         .iter()
         .map(|(name, pairs)| ((*name).to_owned(), report::scenario(pairs)))
         .collect();
+    if settings.only.is_none() {
+        tell("masking of large bodies");
+        let masking = masking(&sides, &lean, settings, &token)?;
+        results.insert("masking".to_owned(), masking);
+    }
     lean.stop();
     bench.upstream.wait_for_log().await?;
+    sides.stop();
     if settings.only.is_some() {
-        sides.stop();
         return Ok(finished(settings, &results));
     }
-
-    tell("masking of large bodies");
-    let masking = masking(&sides, settings, &token)?;
-    results.insert("masking".to_owned(), masking);
-    sides.stop();
 
     if settings.cold_runs > 0 {
         let (open, start) = open_streams(&mut bench, &token).await?;
@@ -438,35 +438,44 @@ fn numbers(timings: &[Timing], took: Duration, used_ns: u64, resident_kib: f64) 
     numbers
 }
 
-/// How many bytes of request a processor masks in a second: what a larger body costs more than a
-/// smaller one, without what it costs bare Envoy.
-fn masking(sides: &Sides, settings: &Settings, token: &str) -> Result<Value> {
+/// How many bytes of request a processor masks in a second, without what they cost bare Envoy: from
+/// JSON to JSON what a larger body costs more than a smaller one, and of text what new texts cost
+/// more than those that were sent before, which are read and known again, but not masked.
+fn masking(sides: &Sides, lean: &Sides, settings: &Settings, token: &str) -> Result<Value> {
+    let [small, large] = MASKING_SIZES;
     let mut runs = Vec::new();
     for run in 0..settings.runs {
-        let mut cost_us = Vec::new();
-        for size in MASKING_SIZES {
-            let body = messages::chat(size, false, false, New::All);
+        let cost_us = |recorded: bool, size: usize, new: New| {
+            let body = messages::chat(size, false, false, new);
             let scenario = Scenario {
                 name: "masking",
                 request: Request::new("/chat/completions", "json", token, &body),
                 callers: 1,
                 pace: Pace::Closed,
-                recorded: true,
+                recorded,
             };
+            let sides = if recorded { sides } else { lean };
             let pair = sides.pair(run % 2 == 1, |side| side.measure(&scenario, settings))?;
             let cpu = |side: &Numbers| side.get("cpu_us_per_request").copied();
-            cost_us.push(
-                cpu(&pair.gate)
-                    .zip(cpu(&pair.bare))
-                    .map(|(gate, bare)| gate - bare)
-                    .context("no time")?,
-            );
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a few MiB")]
-        let bytes = (MASKING_SIZES[1] - MASKING_SIZES[0]) as f64;
+            let both = cpu(&pair.gate).zip(cpu(&pair.bare));
+            both.map(|(gate, bare)| gate - bare).context("no time")
+        };
         // bytes per microsecond are megabytes per second
-        let rate = bytes / (cost_us[1] - cost_us[0]);
-        runs.push(Numbers::from([("mb_per_cpu_s".to_owned(), rate)]));
+        #[expect(clippy::cast_precision_loss, reason = "a few MiB")]
+        let rate = |bytes: usize, cost_us: f64| bytes as f64 / cost_us;
+        let recorded = cost_us(true, large, New::All)? - cost_us(true, small, New::All)?;
+        let all = cost_us(false, large, New::All)?;
+        let plain = all - cost_us(false, small, New::All)?;
+        let text = all - cost_us(false, large, New::Last)?;
+        let known = messages::known_bytes(large);
+        runs.push(Numbers::from([
+            ("mb_per_cpu_s".to_owned(), rate(large - small, recorded)),
+            (
+                "unrecorded_mb_per_cpu_s".to_owned(),
+                rate(large - small, plain),
+            ),
+            ("text_mb_per_cpu_s".to_owned(), rate(known, text)),
+        ]));
     }
     Ok(json!({"gate": report::side_of(&runs)}))
 }

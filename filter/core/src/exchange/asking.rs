@@ -127,7 +127,7 @@ impl Exchange {
             match self.calls(worker, &due, now) {
                 Calls::Pass => mask.release(&mut out),
                 Calls::Drop(verdict) => {
-                    self.end_stream(&mut mask, &verdict, &mut out);
+                    self.end_stream(worker, &mut mask, &verdict, &mut out);
                     return forward_body(out);
                 }
                 Calls::Ask(asking, call) => {
@@ -151,8 +151,7 @@ impl Exchange {
         }
         if ended {
             let facts = mask.facts();
-            self.judged(worker, &facts.by_detector);
-            self.draft.response_facts(&facts);
+            self.draft.response_facts(&facts, &worker.config.rules);
             self.phase = Phase::Swallowing { last: Vec::new() };
         } else {
             // A long call may take the upstream longer to write than clients are patient.
@@ -234,7 +233,7 @@ impl Exchange {
             mask.release(&mut out);
             self.stream_step(worker, mask, out, ended, now)
         } else {
-            self.end_stream(&mut mask, &verdict(&outcome), &mut out);
+            self.end_stream(worker, &mut mask, &verdict(&outcome), &mut out);
             forward_body(out)
         };
         if held {
@@ -354,10 +353,17 @@ impl Exchange {
     }
 
     /// Ends a stream in which calls were dropped.
-    fn end_stream(&mut self, mask: &mut ResponseMask, verdict: &Verdict, out: &mut Vec<u8>) {
+    fn end_stream(
+        &mut self,
+        worker: &Worker,
+        mask: &mut ResponseMask,
+        verdict: &Verdict,
+        out: &mut Vec<u8>,
+    ) {
         let text = spoken::added(&verdict.text, &self.draft.decision_id());
         mask.end_readably(&text, out);
-        self.draft.response_facts(&mask.facts());
+        self.draft
+            .response_facts(&mask.facts(), &worker.config.rules);
         self.draft.decided(verdict.decision, verdict.reason);
         self.phase = Phase::Swallowing { last: Vec::new() };
     }

@@ -270,16 +270,17 @@ impl Exchange {
 
     /// Ends the exchange and seals its record; `None` if the host never showed a request.
     pub fn finish(mut self, worker: &mut Worker, end: End, now: UnixTime) -> Option<Closed> {
+        let rules = &worker.config.rules;
         match self.phase {
             Phase::Start if !self.draft.begun() => return None,
-            Phase::Streaming { mask, .. } => self.draft.response_facts(&mask.facts()),
+            Phase::Streaming { mask, .. } => self.draft.response_facts(&mask.facts(), rules),
             Phase::AskingRequest(waiting) => self.draft.approval(&waiting.asking.left(now)),
             Phase::AskingWhole(waiting) => {
                 self.draft.incomplete();
                 self.draft.approval(&waiting.asking.left(now));
             }
             Phase::AskingStream(waiting) => {
-                self.draft.response_facts(&waiting.mask.facts());
+                self.draft.response_facts(&waiting.mask.facts(), rules);
                 self.draft.incomplete();
                 self.draft.approval(&waiting.asking.left(now));
             }

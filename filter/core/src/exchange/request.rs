@@ -137,7 +137,8 @@ impl Exchange {
             &masked.by_detector,
             &masked.items,
         );
-        self.draft.request_findings(&masked, &verdict);
+        self.draft
+            .request_findings(&masked, &verdict, &worker.config.rules);
         let most = limits.max_content;
         if most > 0 && self.reserve(worker, masked.recorded.len().min(most)) {
             let (content, texts) = (masked.recorded, masked.texts);

@@ -198,12 +198,12 @@ impl Exchange {
         let facts = mask.facts();
         let text = match error {
             Unreadable::Signed => SIGNED_TEXT.to_owned(),
-            Unreadable::Refused => self.refused(worker, &facts.by_detector),
+            Unreadable::Refused => Self::refused(worker, &facts.by_detector),
             _ => "The rest of the answer could not be checked and was left out.".to_owned(),
         };
         let text = spoken::added(&text, &self.draft.decision_id());
         mask.end_readably(&text, out);
-        self.draft.response_facts(&facts);
+        self.draft.response_facts(&facts, &worker.config.rules);
         match error {
             Unreadable::Signed => self.draft.decided("deny", "signed"),
             Unreadable::Refused => self.draft.decided("deny", "findings"),
@@ -268,21 +268,21 @@ impl Exchange {
         if let Some(mut facts) = facts {
             match answer_rule(worker)(&facts.passed, &facts.by_detector) {
                 Some(Unreadable::Signed) => {
-                    self.draft.response_facts(&facts);
+                    self.draft.response_facts(&facts, &worker.config.rules);
                     return self.reply(Situation::Denied, "signed", SIGNED_TEXT);
                 }
                 Some(_) => {
-                    let text = self.refused(worker, &facts.by_detector);
-                    self.draft.response_facts(&facts);
+                    let text = Self::refused(worker, &facts.by_detector);
+                    self.draft.response_facts(&facts, &worker.config.rules);
                     return self.reply(Situation::Denied, "findings", &text);
                 }
-                None => self.judged(worker, &facts.by_detector),
+                None => {}
             }
             if !self.reserve(worker, facts.content.len()) {
                 facts.content.clear();
                 facts.content_truncated = true;
             }
-            self.draft.response_facts(&facts);
+            self.draft.response_facts(&facts, &worker.config.rules);
         }
         if !calls.calls.is_empty() {
             let body = changed.unwrap_or_else(|| body.to_owned());
@@ -296,22 +296,11 @@ impl Exchange {
     }
 
     /// What the caller is told in place of an answer that a rule refuses.
-    fn refused(&mut self, worker: &Worker, found: &Detectors) -> String {
-        self.judged(worker, found);
+    fn refused(worker: &Worker, found: &Detectors) -> String {
         let rules = &worker.config.rules;
         let verdict = policy::decide(rules, Direction::Answer, found, &[]);
         let rule = verdict.rule.unwrap_or_default();
         format!("The answer holds a secret, and rule {rule} refuses that.")
-    }
-
-    /// Notes what the rules say of an answer's findings.
-    pub(super) fn judged(&mut self, worker: &Worker, found: &Detectors) {
-        let rules = &worker.config.rules;
-        let verdict = policy::decide(rules, Direction::Answer, found, &[]);
-        if verdict.action == Action::Deny || !self.draft.has_rule() {
-            self.draft.rule(&verdict);
-        }
-        self.draft.shadowed(&verdict);
     }
 }
 

@@ -813,7 +813,10 @@ fn values_that_stay_stand_in_an_error_as_they_came() {
     let key = format!(
         "-----BEGIN {} KEY-----\n{}\n-----END {} KEY-----",
         "PRIVATE",
-        concat!("MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg", "Zx81Kq0pLm5vBn2w"),
+        concat!(
+            "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg",
+            "Zx81Kq0pLm5vBn2w"
+        ),
         "PRIVATE"
     );
     let passes = Passes {
@@ -825,7 +828,10 @@ fn values_that_stay_stand_in_an_error_as_they_came() {
     for body in [&format!("cannot read {key}"), &json] {
         let response = mask_plain(&masker, body.as_bytes(), &Limits::default()).unwrap();
         assert_eq!(response.facts.findings.len(), 1);
-        assert!(!response.facts.content.contains("Zx81Kq0p"), "the record is masked");
+        assert!(
+            !response.facts.content.contains("Zx81Kq0p"),
+            "the record is masked"
+        );
         let sent = response.body.expect("found and put back");
         assert_eq!(String::from_utf8(sent).as_ref(), Ok(body));
     }

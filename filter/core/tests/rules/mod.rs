@@ -104,6 +104,43 @@ fn a_detector_that_is_allowed_passes_beside_one_that_is_masked() {
 }
 
 #[test]
+fn each_finding_names_the_rule_that_decided_over_it() {
+    let of = |least: u64, direction: &str, detector: &str| json!({ "at_least": least, "direction": direction, "detectors": [detector] });
+    let mut bench = with(
+        json!([
+            rule("ours", &of(1, "request", "github-*"), "allow"),
+            rule("some", &of(1, "any", "stripe-*"), "mask"),
+            rule("many", &of(2, "request", "jwt"), "deny"),
+            rule("no_tokens", &of(1, "answer", "github-*"), "deny"),
+        ]),
+        json!([]),
+    );
+    let jwt = concat!(
+        "eyJhbGciOiJIUzI1NiJ9.",
+        "eyJzdWIiOiIxIn0.",
+        "c2lnbmF0dXJlMTIzNDU2"
+    );
+    let given = body(&format!("a {TOKEN} b {OTHER} c {jwt} d"));
+    let (mut exchange, _) = bench.chat(&given);
+    let _out = heard(&mut bench, &mut exchange, &[OTHER, " x ", TOKEN, " y"]);
+    let envelope = bench.finish(exchange, 200);
+    let findings: Value = serde_json::from_str(envelope.findings()).unwrap();
+    let named = findings.as_array().unwrap().iter();
+    let named: Vec<_> = named
+        .map(|it| (it["detector"].as_str().unwrap(), it["rule"].as_str()))
+        .collect();
+    let expected = [
+        ("github-pat", Some("ours")),
+        ("stripe-secret", Some("some")),
+        ("jwt", None), // one is not many
+        ("stripe-secret", Some("some")),
+        ("github-pat", Some("no_tokens")),
+    ];
+    assert_eq!(named, expected);
+    assert_eq!(envelope.rule(), "no_tokens");
+}
+
+#[test]
 fn what_is_allowed_in_answers_reaches_the_caller_in_any_cut_and_never_the_record() {
     let findings = json!({ "at_least": 1, "direction": "answer" });
     let rules = json!([rule("answers", &findings, "allow")]);
