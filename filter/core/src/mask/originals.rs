@@ -60,7 +60,7 @@ impl Originals {
     /// Puts the values back into a text that is no JSON.
     pub(crate) fn put_back_plain(&self, text: &mut Vec<u8>) {
         self.replace(text, 0, |out, value| {
-            out.extend_from_slice(value.as_bytes())
+            out.extend_from_slice(value.as_bytes());
         });
     }
 
