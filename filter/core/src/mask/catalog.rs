@@ -298,6 +298,11 @@ impl Catalog {
         (!name.is_denied()).then_some((*detector, *grade))
     }
 
+    /// The detector of passwords, with the grade of its values.
+    pub(super) fn password(&self) -> Option<(usize, Grade)> {
+        Name::read("password").and_then(|name| self.named(&name))
+    }
+
     /// The detector whose placeholders are of this kind.
     pub(super) fn detector_of(&self, kind: &[u8]) -> Option<usize> {
         self.detectors

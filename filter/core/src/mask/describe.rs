@@ -149,6 +149,7 @@ fn words_of_grade(grade: Grade) -> &'static str {
         Grade::Header => "24 characters or more without words",
         Grade::Opaque => OPAQUE,
         Grade::Password => PASSWORD,
+        Grade::Phrase => "12 to 24 short words",
     }
 }
 

@@ -182,4 +182,6 @@ pub(super) enum Grade {
     Generated,
     /// Base64, or what a person would choose.
     Opaque,
+    /// Words of a wallet: 12 to 24 of a closed list.
+    Phrase,
 }

@@ -31,8 +31,8 @@ pub(super) enum Gap {
     Cdata { brackets: u8 },
     /// Behind the mark of a value on lines of its own: `password: |`.
     Block { newline: bool },
-    /// In the arguments before the password: `HTTPBasicAuth("user", `.
-    Pair,
+    /// In the arguments before the password, so many of them: `HTTPBasicAuth("user", `.
+    Arguments { before: u8 },
     /// Behind `={`.
     Brace,
     /// In a word that is no value; what it is shows at its end.
@@ -96,6 +96,8 @@ impl Gap {
                     spaced,
                 }),
                 b'{' if spaced && !closed => Next::Stay(Self::Accessors),
+                // `password != "…"`
+                b'!' if !closed => Next::Stay(Self::AfterEquality),
                 b'[' if !closed && !spaced => Next::Stay(Self::Index),
                 b'<' if spaced && !closed => Next::Stay(Self::Arrow),
                 b'<' if !closed => Next::Stay(Self::Element { ends: 0 }),
@@ -118,6 +120,8 @@ impl Gap {
                 _ => Next::Dead,
             },
             Self::AfterOperator { operator } => match byte {
+                // an element's text on a line of its own
+                b'\n' | b'\r' if operator == b'>' => Next::Stay(Self::Block { newline: true }),
                 _ if is_space => Next::Stay(Self::AfterOperator { operator: b' ' }),
                 b'=' | b'\n' | b'\r' if operator == b'=' => Next::Stay(Self::AfterEquality),
                 b'=' if operator == b':' || operator == b' ' => {
@@ -148,10 +152,12 @@ impl Gap {
                 _ if newline && byte.is_ascii_graphic() => Next::Bare { strict: true },
                 _ => Next::Dead,
             },
-            Self::Pair => match byte {
-                b',' => Next::Stay(Self::AfterComma),
-                b' ' | b'(' | b'"' | b'\'' | b'_' | b'-' | b'.' | b'@' | b'\\' => Next::Stay(self),
-                _ if byte.is_ascii_alphanumeric() => Next::Stay(self),
+            Self::Arguments { before } => match byte {
+                b',' if before <= 1 => Next::Stay(Self::AfterComma),
+                b',' => Next::Stay(Self::Arguments { before: before - 1 }),
+                b')' | b'{' | b'}' | b'<' | b'>' | b'#' => Next::Dead,
+                b'\t' | b'\n' | b' ' => Next::Stay(self),
+                _ if byte.is_ascii_graphic() => Next::Stay(self),
                 _ => Next::Dead,
             },
             Self::AfterComma | Self::AfterParenthesis => match byte {
@@ -216,7 +222,8 @@ impl Gap {
             },
             Self::UrlUser => match byte {
                 b':' => Next::Stay(Self::UrlPassword),
-                b'/' | b'@' | b'?' | b'#' | b'"' | b'\'' | b'`' | b'<' | b'>' | b'\\' => Next::Dead,
+                b'/' | b'@' | b'?' | b'#' | b';' | b',' | b'"' | b'\'' | b'`' | b'<' | b'>'
+                | b'\\' => Next::Dead,
                 _ if byte.is_ascii_graphic() => Next::Stay(self),
                 _ => Next::Dead,
             },

@@ -1,16 +1,22 @@
 //! Reads key names: which of them announce a secret.
 
 /// Words of which every key name contains one, by their first letter: only names with one of them
-/// are read.
-pub(super) const ANCHORS: [(u8, &[&str]); 10] = [
+/// are read. Letters, but for `?` and `_`, that have the same last five bits share a row.
+pub(super) const ANCHORS: [(u8, &[&str]); 13] = [
+    (b'?', &["?code=", "_pat"]), // signs of one row
     (b'a', &["apiversion", "auth"]),
     (b'b', &["bearer", "basic"]),
     (b'c', &["connect.s", "cred", "crv"]),
     (b'd', &["default"]),
     (b'i', &["identified"]),
     (b'k', &["key", "kty"]),
-    (b'p', &["pass", "pw", "psk"]),
-    (b's', &["secret", "secure", "salt", "sess", "sig"]),
+    (b'l', &["login("]),
+    (b'm', &["mnemonic", "mysql"]),
+    (b'p', &["pass", "pdo(", "pw", "psk"]),
+    (
+        b's',
+        &["secret", "secure", "salt", "seed", "sess", "sig", "sonar"],
+    ),
     (b't', &["token"]),
     (b'v', &["value"]),
 ];
@@ -23,28 +29,62 @@ pub(super) fn has_anchor(name: &[u8]) -> bool {
 
 /// Whether an anchor stands at the start, in any case.
 pub(super) fn starts_with_anchor(text: &[u8]) -> bool {
-    const ROWS: [&[&str]; 32] = rows();
-    let row = text
-        .first()
-        .and_then(|first| ROWS.get(usize::from(first & 31)));
-    row.is_some_and(|anchors| {
-        anchors.iter().any(|anchor| {
-            let start = text.get(..anchor.len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(anchor.as_bytes()))
-        })
+    const STARTS: [[Start; ROW]; 32] = starts();
+    let mut first = [0; 4];
+    for (to, byte) in first.iter_mut().zip(text) {
+        *to = *byte;
+    }
+    let row = usize::from(first[0] & 31);
+    let first = u32::from_le_bytes(first) | LOWER;
+    let fits = |start: &Start| first & start.mask == start.letters;
+    if !STARTS.get(row).is_some_and(|row| row.iter().any(fits)) {
+        return false; // nearly always
+    }
+    ANCHORS.iter().flat_map(|(_, row)| *row).any(|anchor| {
+        let start = text.get(..anchor.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(anchor.as_bytes()))
     })
 }
 
-/// The anchors by their first letter, without its case.
+/// Most anchors of a row.
+const ROW: usize = 8;
+/// The bit of lower case in each of four letters.
+const LOWER: u32 = 0x2020_2020;
+
+/// The first four letters of an anchor, or all that it has.
+#[derive(Clone, Copy)]
+struct Start {
+    letters: u32,
+    mask: u32,
+}
+
+/// The beginnings of the anchors by the last five bits of the first letter.
 #[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
-const fn rows() -> [&'static [&'static str]; 32] {
-    let mut rows: [&[&str]; 32] = [&[]; 32];
+const fn starts() -> [[Start; ROW]; 32] {
+    // no letters are these
+    const NONE: Start = Start {
+        letters: 0,
+        mask: u32::MAX,
+    };
+    let mut starts = [[NONE; ROW]; 32];
     let mut row = 0;
     while row < ANCHORS.len() {
-        rows[(ANCHORS[row].0 & 31) as usize] = ANCHORS[row].1;
+        let (letter, anchors) = ANCHORS[row];
+        let mut number = 0;
+        while number < anchors.len() {
+            let anchor = anchors[number].as_bytes();
+            let (mut letters, mut mask, mut at) = (0, 0, 0);
+            while at < anchor.len() && at < 4 {
+                letters |= ((anchor[at] | 0x20) as u32) << (8 * at);
+                mask |= 0xff << (8 * at);
+                at += 1;
+            }
+            starts[(letter & 31) as usize][number] = Start { letters, mask };
+            number += 1;
+        }
         row += 1;
     }
-    rows
+    starts
 }
 
 /// Longest key name that is read, in bytes.
@@ -114,7 +154,7 @@ const PRIMARY: [&str; 4] = [
 ];
 
 /// Words that may stand behind the telling one: `DB_PASSWORD_PROD`, `api_key_2`.
-const SUFFIXES: [&str; 15] = [
+const SUFFIXES: [&str; 21] = [
     "prod",
     "production",
     "staging",
@@ -130,6 +170,12 @@ const SUFFIXES: [&str; 15] = [
     "str",
     "plain",
     "env",
+    "v",
+    "qa",
+    "uat",
+    "local",
+    "sandbox",
+    "readonly",
 ];
 
 /// A key name, lower case without separators, and where its words start.

@@ -41,9 +41,9 @@ use self::object::Object;
 use self::value::Value;
 
 /// Bytes of decided text that stay for looking back: more than the longest key name.
-const CONTEXT: usize = 96;
+const CONTEXT: usize = 192;
 /// How far before a place words may tell what stands there.
-const BACK: usize = 64;
+const BACK: usize = 160;
 /// Long pieces are read in parts of this size, so that no second copy of a big text exists.
 const PART: usize = 16 * 1024;
 
@@ -313,10 +313,14 @@ impl TextMask {
     ) -> bool {
         self.at = at;
         let rest = bytes.get(at..).unwrap_or_default();
-        if reasons & turn::ANCHOR != 0 && starts_with_anchor(rest)
-            || reasons & turn::TOKEN != 0
-                && self.is_boundary(bytes)
-                && (rest.starts_with(b"MA") || catalog.may_begin(rest))
+        if reasons & turn::ANCHOR != 0 && starts_with_anchor(rest) {
+            // the name stands behind the sign of a query
+            self.at += usize::from(rest.starts_with(b"?"));
+            return true;
+        }
+        if reasons & turn::TOKEN != 0
+            && self.is_boundary(bytes)
+            && (rest.starts_with(b"MA") || catalog.may_begin(rest))
             || reasons & turn::ENCODED != 0
                 && self.is_boundary(bytes)
                 && catalog.encoded().may_match(rest)
@@ -393,9 +397,16 @@ fn part(text: &str, from: usize, to: usize) -> &str {
         .unwrap_or_default()
 }
 
-/// The last line of a text.
+/// The last line of a text, with those that it continues.
 fn last_line(text: &str) -> &str {
-    text.rsplit_once('\n').map_or(text, |(_, line)| line)
+    let ends = text.match_indices('\n').rev();
+    let mut ends = ends.filter(|(at, _)| {
+        let before = text.get(..*at).unwrap_or_default();
+        !before.trim_end_matches('\r').ends_with('\\')
+    });
+    ends.next()
+        .and_then(|(at, _)| text.get(at + 1..))
+        .unwrap_or(text)
 }
 
 impl fmt::Debug for TextMask {

@@ -63,7 +63,8 @@ fn every_key_name_contains_an_anchor() {
             continue;
         };
         for end in ends {
-            assert!(names::has_anchor(end.as_bytes()), "{end}");
+            // `pat` alone would be in every path
+            assert!(names::has_anchor(end.as_bytes()) || *end == "pat", "{end}");
             let shouted = format!("MY_{}", end.to_uppercase());
             assert!(names::has_anchor(shouted.as_bytes()), "{shouted}");
         }

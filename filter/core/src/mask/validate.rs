@@ -53,8 +53,10 @@ pub(super) fn value_holds(grade: Grade, value: &str, quoted: bool, strict: bool)
     }
     match grade {
         Grade::Header => quoted_less_words(value) && is_generated(value, 24),
-        Grade::Basic => is_basic(value),
+        Grade::Basic => is_basic(value) || is_generated(value, 24),
+        Grade::Generated if quoted && !strict && is_mixed_well(value) => is_generated(value, 12),
         Grade::Generated => is_generated(value, if strict { 20 } else { 16 }),
+        Grade::Phrase => is_phrase(value),
         Grade::Opaque if strict => value.len() >= 12 && is_opaque(value),
         Grade::Opaque => is_opaque(value) || is_password(value, quoted, strict),
         Grade::Password => is_password(value, quoted, strict),
@@ -84,6 +86,28 @@ pub(super) fn aws_secret_holds(value: &str) -> bool {
         && !is_wordy(value)
         && value.bytes().any(|b| b.is_ascii_uppercase())
         && value.bytes().any(|b| b.is_ascii_lowercase())
+}
+
+/// Whether no short word or name is such a mixture: `x7Kq2LmV9wTb`.
+fn is_mixed_well(value: &str) -> bool {
+    let has = |class: fn(&u8) -> bool| value.bytes().any(|byte| class(&byte));
+    has(u8::is_ascii_uppercase)
+        && has(u8::is_ascii_lowercase)
+        && value.bytes().filter(u8::is_ascii_digit).count() >= 2
+        && switches(value) >= 5
+}
+
+/// Words of a wallet: as many as there are in use, of three to eight letters, hardly one twice.
+fn is_phrase(value: &str) -> bool {
+    let words: Vec<&str> = value.split(' ').collect();
+    let mut known = words.clone();
+    known.sort_unstable();
+    known.dedup();
+    matches!(words.len(), 12 | 15 | 18 | 21 | 24)
+        && known.len() * 4 >= words.len() * 3
+        && words.iter().all(|word| {
+            (3..=8).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase())
+        })
 }
 
 /// Base64 as Kubernetes writes it.
@@ -365,6 +389,9 @@ fn is_reference(value: &str) -> bool {
     };
     if encloses(b'<', b'>') || encloses(b'[', b']') || encloses(b'{', b'}') || encloses(b'%', b'%')
     {
+        return true;
+    }
+    if value.starts_with("&lt;") && value.ends_with("&gt;") {
         return true;
     }
     if encloses(b'@', b'@') || encloses(b'_', b'_') {

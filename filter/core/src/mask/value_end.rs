@@ -4,6 +4,8 @@ use super::bytes::is_bare;
 
 /// Longest value behind a key name, in bytes.
 pub(super) const VALUE_CAP: usize = 400;
+/// How far behind an `@` of a URL another one may stand, in bytes.
+const HOST_CAP: usize = 64;
 /// Longest escape before a quote that is read, with the quote.
 const ESCAPES: usize = 8;
 
@@ -65,20 +67,39 @@ pub(super) fn bare_end(bytes: &[u8], is_final: bool, at: usize) -> End {
     }
 }
 
-/// The end of a URL's password: its `@`.
+/// The end of words with spaces between them.
+pub(super) fn words_end(bytes: &[u8], is_final: bool, at: usize) -> End {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let in_words = |byte: &u8| byte.is_ascii_lowercase() || *byte == b' ';
+    match rest.iter().take(VALUE_CAP + 1).position(|b| !in_words(b)) {
+        Some(end) => End::At(at + end),
+        None if rest.len() > VALUE_CAP => End::Never,
+        None if is_final => End::At(bytes.len()),
+        None => End::More,
+    }
+}
+
+/// The end of a URL's password: the last `@` before the path, since people forget to encode it.
 pub(super) fn url_password_end(bytes: &[u8], is_final: bool, at: usize) -> End {
     let rest = bytes.get(at..).unwrap_or_default();
-    let ends = |byte: u8| {
-        !byte.is_ascii_graphic()
+    let mut found = None;
+    for (index, &byte) in rest.iter().enumerate().take(VALUE_CAP + 1) {
+        let ends = !byte.is_ascii_graphic()
             || matches!(
                 byte,
-                b'@' | b'/' | b'?' | b'"' | b'\'' | b'`' | b'\\' | b'<' | b'>'
+                b'/' | b'?' | b'"' | b'\'' | b'`' | b'\\' | b'<' | b'>'
             )
-    };
-    let end = rest.iter().take(VALUE_CAP + 1).position(|byte| ends(*byte));
-    match end {
-        Some(end) if rest.get(end) == Some(&b'@') => End::At(at + end),
-        None if rest.len() <= VALUE_CAP && !is_final => End::More,
-        _ => End::Never,
+            || found.is_some() && matches!(byte, b',' | b';' | b')' | b']' | b'}' | b'|')
+            || found.is_some_and(|before| index - before > HOST_CAP);
+        match byte {
+            _ if ends => return found.map_or(End::Never, |index| End::At(at + index)),
+            b'@' => found = Some(index),
+            _ => {}
+        }
+    }
+    match found {
+        _ if rest.len() <= VALUE_CAP && !is_final => End::More,
+        Some(index) => End::At(at + index),
+        None => End::Never,
     }
 }

@@ -1,15 +1,15 @@
 //! Values that a name announces: key and value, passwords in addresses.
 
 use super::object::Object;
-use super::option::unnamed;
+use super::option::{arguments, unnamed};
 use super::{BACK, Run, TextMask, Verdict, last_line, part};
-use crate::mask::bytes::is_name;
+use crate::mask::bytes::{is_name, is_word};
 use crate::mask::catalog::Catalog;
 use crate::mask::detector::{Grade, Tail};
 use crate::mask::gap::{Gap, Next};
 use crate::mask::names::{Name, has_anchor};
 use crate::mask::validate::{aws_secret_holds, url_password_holds, value_holds};
-use crate::mask::value_end::{End, bare_end, quoted_end, url_password_end};
+use crate::mask::value_end::{End, bare_end, quoted_end, url_password_end, words_end};
 
 /// How far a value may stand behind its key name, and behind the name in `name: X, value: Y`.
 const REACH: u64 = 96;
@@ -26,6 +26,8 @@ pub(super) struct Armed {
     tag: bool,
     /// The way to the value is weak evidence.
     strict: bool,
+    /// It is a line of an environment, whose values need no quotes: `DB_PASSWORD=…`.
+    env: bool,
 }
 
 impl TextMask {
@@ -66,6 +68,24 @@ impl TextMask {
             return;
         }
         self.object = self.object.filter(|object| object.goes_on(raw, since));
+        if let Some(gap) = arguments(raw, byte) {
+            self.armed = run
+                .masker
+                .catalog()
+                .password()
+                .map(|(detector, grade)| Armed::new(detector, grade, gap, since).strict());
+            return;
+        }
+        let gap = Gap::AfterKey {
+            closed: false,
+            spaced: false,
+        };
+        // the key of an Azure function stands in its address
+        if raw == "code" && byte == b'=' && before().contains(".azurewebsites.net/") {
+            let named = Name::read("functionkey").and_then(|it| run.masker.catalog().named(&it));
+            self.armed = named.map(|(detector, grade)| Armed::new(detector, grade, gap, since));
+            return;
+        }
         if !has_anchor(raw.as_bytes()) {
             if let Some((detector, gap)) = unnamed(run.masker.catalog(), raw, before, byte) {
                 let grade = Grade::Password;
@@ -77,24 +97,12 @@ impl TextMask {
             .and_then(|from| from.checked_sub(1))
             .and_then(|before| run.text.as_bytes().get(before))
             == Some(&b'<');
-        let gap = Gap::AfterKey {
-            closed: false,
-            spaced: false,
-        };
         if matches!(raw, "value" | "default" | "Value" | "VALUE" | "val") {
             if let Some((detector, grade, ended)) = self.pending
                 && since - ended <= PENDING_REACH
             {
                 let armed = Armed::new(detector, grade, gap, since).strict();
                 self.armed = Some(armed.behind(is_tag));
-            }
-            return;
-        }
-        // `HTTPBasicAuth("user", "…")`
-        if byte == b'(' && (raw.ends_with("asicAuth") || raw.ends_with("NetworkCredential")) {
-            let named = Name::read("password").and_then(|name| run.masker.catalog().named(&name));
-            if let Some((detector, grade)) = named {
-                self.armed = Some(Armed::new(detector, grade, Gap::Pair, since).strict());
             }
             return;
         }
@@ -128,7 +136,11 @@ impl TextMask {
         }
         let named = if raw == "connect.sid" { "session" } else { raw };
         if let Some((detector, grade)) = read(named) {
-            self.armed = Some(Armed::new(detector, grade, gap, since).behind(is_tag));
+            let mut armed = Armed::new(detector, grade, gap, since).behind(is_tag);
+            armed.env = grade == Grade::Password
+                && byte == b'='
+                && raw.bytes().all(|b| !b.is_ascii_lowercase() && is_word(b));
+            self.armed = Some(armed);
             if matches!(grade, Grade::Password | Grade::Generated) {
                 self.pending = Some((detector, grade, since));
             }
@@ -141,6 +153,20 @@ impl TextMask {
         };
         if self.offset() - armed.since > REACH {
             self.armed = None;
+            return Verdict::Pass;
+        }
+        // `auth=("user", "…")`
+        if byte == b'('
+            && armed.grade == Grade::Basic
+            && matches!(armed.gap, Gap::AfterOperator { .. })
+        {
+            let gap = Gap::Arguments { before: 1 };
+            let since = armed.since;
+            self.armed = run
+                .masker
+                .catalog()
+                .password()
+                .map(|(detector, grade)| Armed::new(detector, grade, gap, since).strict());
             return Verdict::Pass;
         }
         match armed.gap {
@@ -221,7 +247,11 @@ impl TextMask {
     }
 
     fn bare(&mut self, run: &mut Run<'_>, armed: Armed, byte: u8, strict: bool) -> Verdict {
-        let end = match bare_end(run.text.as_bytes(), run.is_final, self.at) {
+        let find_end = match armed.grade {
+            Grade::Phrase => words_end,
+            _ => bare_end,
+        };
+        let end = match find_end(run.text.as_bytes(), run.is_final, self.at) {
             End::More => return Verdict::Hold,
             End::At(end) => Some(end),
             End::Never => None,
@@ -229,11 +259,11 @@ impl TextMask {
         if let Some(end) = end {
             let value = run.text.get(self.at..end).unwrap_or_default();
             let is_short = value.ends_with("..");
-            let value = value.trim_end_matches(['.', ':']);
+            let value = value.trim_end_matches(['.', ':', ' ']);
             let is_secret = !is_short
                 && match armed.gap {
                     Gap::AwsPair => aws_secret_holds(value),
-                    _ => value_holds(armed.grade, value, false, strict),
+                    _ => value_holds(armed.grade, value, armed.env && !strict, strict),
                 };
             if is_secret {
                 let end = self.at + value.len();
@@ -290,6 +320,15 @@ impl TextMask {
     }
 
     pub(super) fn arm_url(&mut self, catalog: &Catalog) {
+        if matches!(
+            self.armed,
+            Some(Armed {
+                gap: Gap::Arguments { .. },
+                ..
+            })
+        ) {
+            return; // the password stands in an argument of its own
+        }
         let since = self.offset() + 1;
         let armed = |detector| Armed::new(detector, Grade::Password, Gap::UrlUser, since);
         self.armed = catalog.url().map(armed).or(self.armed);
@@ -306,6 +345,7 @@ impl Armed {
             since,
             tag: false,
             strict: false,
+            env: false,
         }
     }
 
@@ -352,8 +392,11 @@ impl Armed {
                 self.strict = true;
                 between
             }
-            "Basic" | "basic" | "Bearer" | "bearer" | "Token" | "token" | "ApiKey"
-                if self.grade == Grade::Header =>
+            // a scheme: `Bearer`, `Token`, `SSWS`
+            _ if self.grade == Grade::Header
+                && word.len() <= 24
+                && byte == b' '
+                && word.starts_with(|c: char| c.is_ascii_alphabetic()) =>
             {
                 Gap::AfterOperator { operator: b' ' }
             }

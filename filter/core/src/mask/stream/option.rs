@@ -7,7 +7,7 @@ use crate::mask::detector::Grade;
 use crate::mask::gap::Gap;
 
 /// Options whose value is a password, and the command they belong to.
-const OPTIONS: [(&str, &str); 11] = [
+const OPTIONS: [(&str, &str); 10] = [
     ("-p", "login"),
     ("-p", "sshpass"),
     ("-p", "mongo"),
@@ -17,9 +17,34 @@ const OPTIONS: [(&str, &str); 11] = [
     ("-P", "sqlcmd"),
     ("-P", "bcp "),
     ("-P", "zip"),
-    ("-p", "PsExec"),
     ("-p", "psexec"),
 ];
+
+/// Calls that take a password behind so many other arguments.
+const CALLS: [(&str, u8); 15] = [
+    ("asicAuth", 1),
+    ("basic_auth", 1),
+    ("auth.basic", 1),
+    ("Tokens.basic", 1),
+    ("NetworkCredential", 1),
+    ("asswordCredential", 1),
+    ("asswordCredentials", 1),
+    ("asswordAuthentication", 1),
+    (".login", 1),
+    ("MySQLdb.connect", 2),
+    ("mysqli", 2),
+    ("mysqli_connect", 2),
+    ("mysql_connect", 2),
+    ("mysql_pconnect", 2),
+    ("PDO", 2),
+];
+
+/// The way to the password in the arguments of a call, if this is a call that takes one.
+pub(super) fn arguments(raw: &str, byte: u8) -> Option<Gap> {
+    let call = CALLS.iter().find(|(call, _)| raw.ends_with(call));
+    call.filter(|_| byte == b'(')
+        .map(|(_, before)| Gap::Arguments { before: *before })
+}
 
 impl TextMask {
     /// Passes an option to which its value is glued: `mysql -psecret`.
@@ -69,7 +94,7 @@ pub(super) fn unnamed<'a>(
             if byte == b' '
                 && OPTIONS
                     .iter()
-                    .any(|(option, word)| *option == raw && before().contains(word)) =>
+                    .any(|(option, word)| *option == raw && names(before(), word)) =>
         {
             Some((
                 catalog.command()?,
@@ -94,6 +119,11 @@ pub(super) fn unnamed<'a>(
         }
         _ => None,
     }
+}
+
+/// Whether a command is named in the line, in any case.
+fn names(line: &str, command: &str) -> bool {
+    line.to_ascii_lowercase().contains(command)
 }
 
 /// Whether a host name and a colon end here, and no other colon is before them.

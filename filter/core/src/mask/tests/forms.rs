@@ -1,12 +1,13 @@
 //! The forms in which secrets stand in code, configuration, commands and prose.
 //!
 //! In a form `«P»` is a password, `«K»` a generated key, `«H»` 32 hexadecimal digits, `«S»` 44
-//! characters of base64, `«B»` the base64 of `user:password`, `«U»` a UUID.
+//! characters of base64, `«B»` the base64 of `user:password`, `«U»` a UUID, `«A»` a password with `@`,
+//! `«W»` a word with a digit, `«M»` a key of 13 characters, `«T»` a token with `_`.
 
 use super::*;
 
 /// Values for the forms, in halves.
-const VALUES: [(&str, &str); 6] = [
+const VALUES: [(&str, &str); 10] = [
     ("P", concat!("v4x9Ml", "WGI9_lnX2")),
     ("K", concat!("q7Zk2LmX9vTb4R", "nW8sYc1dHf3gJk5pQr")),
     ("H", concat!("31c28a8403d171", "74570e8e9dcca2fc03")),
@@ -16,6 +17,13 @@ const VALUES: [(&str, &str); 6] = [
     ),
     ("B", concat!("Y2k6ZUEyRC42di4", "3dmN2MVgyNnh1TFJo")),
     ("U", concat!("038dc160-7cc5-435a-", "ab54-72f1a6e6fd4c")),
+    ("A", concat!("Kd8x@3v", "Tq0Zp@9Lm")),
+    ("W", concat!("hunter2", "-Xq")),
+    ("M", concat!("x7Kq2Lm", "V9wTb4")),
+    (
+        "T",
+        concat!("WGvP2mAHzeKr7QkLxNs_", "4TYb8Cj5Dq6Fw9Uo3Rm1Zt"),
+    ),
 ];
 
 /// Forms in which the marked value is found, and nothing else.
@@ -284,8 +292,57 @@ const FOUND: &[&str] = &[
     // pairs
     "new NetworkCredential(\"ci\", \"«P»\")",
     "requests.get(u, auth=HTTPBasicAuth(\"ci\", \"«P»\"))",
+    "requests.get(u, auth=(\"ci\", \"«P»\"))",
+    "client = httpx.Client(auth=('ci', '«P»'))",
+    "request.basic_auth(\"ci\", \"«P»\")",
+    "req.SetBasicAuth(\"ci\", \"«P»\")",
+    "new UsernamePasswordCredentials(\"ci\", \"«P»\")",
+    "new PasswordAuthentication(\"ci\", \"«P»\".toCharArray())",
+    "smtp.login(\"ci@a.example\", \"«P»\")",
+    "$db = new mysqli(\"localhost\", \"root\", \"«P»\", \"crm\");",
+    "$db = mysqli_connect('localhost', 'root', '«P»');",
+    "$db = new PDO('mysql:host=db;dbname=crm', 'root', '«P»');",
+    "GraphDatabase.driver(uri, auth=(\"neo4j\", \"«P»\"))",
+    "MySQLdb.connect(\"localhost\", \"root\", \"«P»\", \"crm\")",
+    // addresses whose passwords are not encoded
+    "postgres://app:«A»@db.example/crm",
+    "DATABASE_URL=\"mysql://root:«A»@db:3306/crm\"",
+    "git clone https://ci:«A»@git.example/a.git next",
+    "see redis://:«P»@a:1,redis://b:2 and c@d",
+    "https://acme.azurewebsites.net/api/sync?code=«T»",
+    "https://acme.azurewebsites.net/api/sync?code=«K»&x=1",
+    "Endpoint=https://acme.service.signalr.net;AccessKey=«S»;Version=1.0;",
+    // commands over lines
+    "curl -X POST https://a.example/v1/things/that/have/a/long/path \\\n  -H 'a: b' \\\n  -u ci:«P»\n",
+    "PSEXEC.EXE \\\\host -u admin -p «P» cmd",
+    // headers of other schemes
+    "Authorization: SSWS «T»\n",
+    "Authorization: sso-key «T»\n",
+    "Authorization: Bot «T»\n",
+    "Authorization: Splunk «U»\n",
+    "x-functions-key: «T»\n",
+    // lines of an environment
+    "DB_PASSWORD=«W»\n",
+    "export SMTP_PASS=«W»\n",
+    "ADO_PAT=«T»\n",
+    "ado_pat = \"«K»\"",
+    "NGROK_AUTHTOKEN=«T»\n",
+    "ngrok config add-authtoken «T»\n",
+    "VAULT_SECRET_ID=«U»\n",
+    "sonar.login=«H»\n",
+    "-Dsonar.login=«H»",
+    "aws_creds: \"«K»\"",
+    "api_key_v2 = \"«K»\"",
+    "api_key = \"«M»\"",
+    "DEEPGRAM_KEY=«H»\n",
+    "snyk_key: «U»\n",
+    // comparisons, elements
+    "if (password != \"«P»\") {",
+    "if password !== '«P»'",
+    "<password>\n  «P»\n</password>",
     // prose
     "the password is «P» for now",
+    "The password is '«P»'.",
     "The password is: «P»\n",
     "my password is \"«P»\"",
     "the root password is `«P»`.",
@@ -312,6 +369,18 @@ const FOUND: &[&str] = &[
 /// Forms without a secret.
 const UNTOUCHED: &[&str] = &[
     "password = getpass.getpass()",
+    "https://a.example/x?code=q7Zk2LmX9vTb4RnW8sYc1dHf3g",
+    "smtp.login(user, password2)",
+    "auth=(user, pass2word)",
+    "new PDO($dsn2, $user2, $password2)",
+    "<password>\n\nUsage2: a-b",
+    "usage: tool <user> <password>\n  --verbose2 shows more",
+    "PASSWORD=$1",
+    "PASSWORD=$(pass show a2)",
+    "password: \"&lt;YOURPASSWORD2&gt;\"",
+    "https://user@host2.example/a, mail a@b2.example",
+    "file_pat = \"*.a2b\"",
+    "Authorization: see the notes2 about it",
     "password = input(\"Password: \")",
     "password: ${DB_PASSWORD}",
     "password: {{ .Values.db.password }}",
