@@ -318,10 +318,14 @@ impl TextMask {
             self.at += usize::from(rest.starts_with(b"?"));
             return true;
         }
+        // the byte before `start` was looked at
+        let is_new = at >= start;
         if reasons & turn::TOKEN != 0
+            && is_new
             && self.is_boundary(bytes)
             && (rest.starts_with(b"MA") || catalog.may_begin(rest))
             || reasons & turn::ENCODED != 0
+                && is_new
                 && self.is_boundary(bytes)
                 && catalog.encoded().may_match(rest)
         {

@@ -428,6 +428,38 @@ fn a_value_that_is_too_long_to_be_kept_does_not_pass() {
 }
 
 #[test]
+fn a_detector_of_the_deployment_may_begin_with_a_sign() {
+    let custom = Custom {
+        name: "acme-key",
+        pattern: "~acme[a-z0-9]{12}",
+        check: CustomCheck::Plain,
+    };
+    let customs = Rc::new(Customs::compile(&[custom]).unwrap());
+    let catalog = Rc::new(Catalog::new().with(customs));
+    let masker = Masker::new(catalog, &keys(), "acme", "mia");
+    // one that its check refuses, and one that it does not
+    let text = "see ~acmexxxxxxxxxxxx and ~acmeq7zk2lmx9vtb on ~";
+    let mut findings = Vec::new();
+    let masked = masker.mask(text, &mut findings).unwrap();
+    assert!(
+        masked.starts_with("see ~acmexxxxxxxxxxxx and MASKED_ACME_KEY_"),
+        "{masked}"
+    );
+    assert_eq!(findings.len(), 1);
+}
+
+#[test]
+fn an_address_directly_behind_a_masked_value_is_read() {
+    let password = concat!("v4x9Ml", "WGI9_lnX2");
+    let text = format!(
+        "q7Zk-2LmX9vT%3A%2F%2Fapp%3Aq7Zk2LmX9v%40db.example%2Fxpostgres://app:{password}@db.example/crm"
+    );
+    let (masked, _) = mask(&text);
+    assert!(!masked.contains(password), "{masked}");
+    assert_eq!(mask(&masked).1.len(), 0, "{masked}");
+}
+
+#[test]
 fn a_detector_of_the_deployment_finds_its_values_in_any_cut() {
     let custom = Custom {
         name: "acme-key",

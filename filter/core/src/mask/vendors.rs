@@ -52,7 +52,7 @@ const fn infix(
     }
 }
 
-pub(super) static VENDORS: [Detector; 182] = [
+pub(super) static VENDORS: [Detector; 230] = [
     token(
         "github-pat",
         r"ghp_[A-Za-z0-9]{29}",
@@ -221,6 +221,31 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["ATATT3xFfGF0Ex7U94iRR"],
     ),
     token(
+        "bitbucket-access",
+        r"ATCTT3xFfGN0[A-Za-z0-9_-]{40}",
+        Tail::Base64,
+        Check::Plain,
+        &[concat!(
+            "ATC",
+            "TT3xFfGN0w2yZSedzLHY7m0rf6h8nflF0tRjkrf0E2k0wRkzajrVCWQgGWr9H-8jg0M6xn6um7kdoLRG-fPYfH4P4haQEaHdvwyFA2CZg1qKEMYwCumkJX3kuBM0ZxFlHAefdLzza73fjIzV-35RXefmO6Dui-g=EFED6300"
+        )],
+        &["ATCTT3xFfGN0Ex7U94iRR"],
+    ),
+    token(
+        "bitbucket-server",
+        r"BBDC-[MNO][A-Za-z0-9+/@_-]{34,43}",
+        Tail::Base64,
+        Check::Plain,
+        &[
+            concat!("BBD", "C-M5n+MRQ1LCcgTVUkkdUjgzl3YFoGeLSDDo7EL1t659Sc"),
+            concat!(
+                "see «BBD",
+                "C-OHg24LWtLEaeeX3HPdIWn@qiZyP9_QwGRBrEueGZKE» now"
+            ),
+        ],
+        &["BBDC-MDIzNjA"],
+    ),
+    token(
         "circleci-pat",
         r"CCIPAT_[A-Za-z0-9]{22}_[0-9a-f]{32}",
         Tail::Alnum,
@@ -230,6 +255,17 @@ pub(super) static VENDORS: [Detector; 182] = [
             "PAT_mA5JnZBf1bMsOoWc4ickOm_8d0c04aed2b2a5309f636b3a2659dee578ec115f"
         )],
         &["CCIPAT_mA5JnZBf1"],
+    ),
+    token(
+        "circleci-project",
+        r"CCIPRJ_[A-Za-z0-9]{22}_[0-9a-f]{32}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!(
+            "CCI",
+            "PRJ_LzyQfGC03i5A5wjIHryj1j_4566c61c411e353378adb58df8521fddecafd202"
+        )],
+        &["CCIPRJ_mA5JnZBf1"],
     ),
     token(
         "buildkite-user",
@@ -271,36 +307,62 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["5vc3TFKIfXC6ls.atlasv1.rLxRLXE"],
     ),
     token(
-        "vault-service",
-        r"hvs\.[A-Za-z0-9_-]{40}",
+        "terraform-cloud-bare",
+        r"atlasv1\.[A-Za-z0-9_-]{40}",
         Tail::Word,
         Check::Plain,
-        &[concat!(
-            "hvs",
-            ".zdbMPA9nv4gpGpJHJ6t6H-BJX1zgD5ajOHDusHtQjlMnAecGOP5NvowPgTyApHKNbd5GYS8FIUaPruylE9qNJeWdG9"
-        )],
+        &[
+            concat!(
+                "see 9pO7bhkUW9Qahs.«atla",
+                "sv1.apMdvryNpEGPnNdPbqHZo0gpHwFZ2mYcJRtLQAyR0JUR1fCTLGFj_03vNIvK8vXaU3E» now"
+            ),
+            concat!(
+                "x: zUjTmVaKjgxe56.«atla",
+                "sv1.xw6vQFv1GTUnzqhB7SNZ-A9Y4lXjmyGJjegjsDJU2K_Oczj-Ue_HDmF2FIgjTLXUxg0»"
+            ),
+        ],
+        &["5vc3TFKIfXC6ls.atlasv1.rLxRLXE"],
+    ),
+    token(
+        "vault-service",
+        r"hvs\.[A-Za-z0-9_-]{24}",
+        Tail::Word,
+        Check::Plain,
+        &[
+            concat!(
+                "hvs",
+                ".zdbMPA9nv4gpGpJHJ6t6H-BJX1zgD5ajOHDusHtQjlMnAecGOP5NvowPgTyApHKNbd5GYS8FIUaPruylE9qNJeWdG9"
+            ),
+            concat!("hvs", ".EqYkctITDUhD4fHCN4D0Z7dl"),
+        ],
         &["hvs.zdbMPA9n"],
     ),
     token(
         "vault-batch",
-        r"hvb\.[A-Za-z0-9_-]{40}",
+        r"hvb\.[A-Za-z0-9_-]{24}",
         Tail::Word,
         Check::Plain,
-        &[concat!(
-            "hvb",
-            ".fSWyoOPS6uVZCewoDx7wjYNwXw3pNPzxv4sqlY4fqYufg3qWhRPYIp4x51CVPoIcK07CrOOsratGxf-FLEdnwirTZiCWW23FVDxA9PhKIXTcJYGcWjYmaoh6JBzLcR7xMqkUtMR57pVA"
-        )],
+        &[
+            concat!(
+                "hvb",
+                ".fSWyoOPS6uVZCewoDx7wjYNwXw3pNPzxv4sqlY4fqYufg3qWhRPYIp4x51CVPoIcK07CrOOsratGxf-FLEdnwirTZiCWW23FVDxA9PhKIXTcJYGcWjYmaoh6JBzLcR7xMqkUtMR57pVA"
+            ),
+            concat!("hvb", ".mDyXCb4nWmRHntbGfeTJaMWl"),
+        ],
         &["hvb.fSWyoOPS"],
     ),
     token(
         "vault-recovery",
-        r"hvr\.[A-Za-z0-9_-]{40}",
+        r"hvr\.[A-Za-z0-9_-]{24}",
         Tail::Word,
         Check::Plain,
-        &[concat!(
-            "hvr",
-            ".7yg8eGI_PaJNX8RtNH0Pei5hv0o5Xpv7yjTecea2b4U_Cdh-GoMnqMtWguVP05QHmNKKsB8g8PkohmIOQChkoj2mHx"
-        )],
+        &[
+            concat!(
+                "hvr",
+                ".7yg8eGI_PaJNX8RtNH0Pei5hv0o5Xpv7yjTecea2b4U_Cdh-GoMnqMtWguVP05QHmNKKsB8g8PkohmIOQChkoj2mHx"
+            ),
+            concat!("hvr", ".zqhhijJhdNgDzeFKXy98PbYd"),
+        ],
         &["hvr.7yg8eGI_"],
     ),
     token(
@@ -325,17 +387,26 @@ pub(super) static VENDORS: [Detector; 182] = [
         )],
         &["dp.st.q_441"],
     ),
-    infix(
+    token(
         "infracost",
-        r"ico-[A-Za-z0-9]{26}",
+        r"ico-[a-z0-9]{0,12}[A-Z][A-Za-z0-9]{18}",
         Tail::Alnum,
         Check::Random,
-        &[concat!(
-            "x = \"«",
-            "ico-FZTzasvbQVgY5f",
-            "zbYlPEIt1QjX7v4ylC»\""
-        )],
-        &["ico-FZTzasvb"],
+        &[
+            concat!("x = \"«", "ico-FZTzasvbQVgY5f", "zbYlPEIt1QjX7v4ylC»\""),
+            concat!("see «ico", "-vJYbQpB4MW8kwVtQP1RrSgaMxvrcrCAJ» now"),
+            concat!("x: «ico", "-GV2VQhNEVFJ1xxSxnVn8kk8rx9l0YGZD»"),
+            concat!("\"«ico", "-TsTtQRYNJ04cdcEidn6O5QSMaanHkTCN»\","),
+            concat!("(«ico", "-e0KAQB1hhZ5kUe4lURonA5uNOYwg4Kw5»)"),
+            concat!(
+                "at the end «ico",
+                "-1txmQMSMc0bUTKCFOze0m8bA1kXfybqS»\nand on"
+            ),
+        ],
+        &[
+            "ico-FZTzasvb",
+            "box.ico-7a388b69018576d24b59331fd60aab0c.png",
+        ],
     ),
     token(
         "prefect",
@@ -355,13 +426,19 @@ pub(super) static VENDORS: [Detector; 182] = [
     ),
     token(
         "pypi-token",
-        r"pypi-AgEIcHlwaS5vcmc[A-Za-z0-9_-]{40}",
+        r"pypi-Ag(?:EIcHlwaS5vcmc|ENdGVzdC5weXBpLm9yZw)[A-Za-z0-9_-]{40}",
         Tail::Word,
         Check::Plain,
-        &[concat!(
-            "pyp",
-            "i-AgEIcHlwaS5vcmcKTX5Q3iuYQgxf8qvDtpgxUAjY0RmMgz89_rayKyttMlYH7NKmf"
-        )],
+        &[
+            concat!(
+                "pyp",
+                "i-AgEIcHlwaS5vcmcKTX5Q3iuYQgxf8qvDtpgxUAjY0RmMgz89_rayKyttMlYH7NKmf"
+            ),
+            concat!(
+                "pyp",
+                "i-AgENdGVzdC5weXBpLm9yZw6pd7bjkvpeF4bQVfg1Gc6ooyqaMWmsOkB1kp77BfTUUu-OtYgKI5qb56eiUqX15KCQcstoFgORFG6iotvndWeKLy81"
+            ),
+        ],
         &["pypi-AgEIcHlwaS5vcmcKTX5Q3iuY"],
     ),
     token(
@@ -436,6 +513,17 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["cmVmdGtuOjAxOjz7gLioSVb"],
     ),
     token(
+        "artifactory-password",
+        r"AP6[A-Za-z0-9]{56}",
+        Tail::Alnum,
+        Check::Random,
+        &[concat!(
+            "AP",
+            "6Xqr5n34ANU9MgKGNJJn2wZG49wX77qnEFZrNxyIpQ0GzFjabnAGPyn109VJzFlrrB43Uat"
+        )],
+        &["AP60UU766jq"],
+    ),
+    token(
         "aws-access-key-id",
         r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}",
         Tail::Exact,
@@ -445,14 +533,31 @@ pub(super) static VENDORS: [Detector; 182] = [
     ),
     token(
         "aws-bedrock-key",
-        r"ABSKQmVkcm9ja0FQSUtleS[A-Za-z0-9+/]{40}",
+        r"ABSK(?:QmVkcm9ja0FQSUtleS[A-Za-z0-9+/]{40}|[A-Za-z0-9+/]{60})",
         Tail::Base64,
         Check::Plain,
-        &[concat!(
-            "ABS",
-            "KQmVkcm9ja0FQSUtleSGHfcO3GxnsITSaQd0ijzeWmmvoqJvgS5IDh8s/Afb3pVsHI453eVnEdr0+lulGSj1qathlNg5eKv43Xi/HF/Cc8axYlNy2SzIF4LMYafbezmsx"
-        )],
+        &[
+            concat!(
+                "ABS",
+                "KQmVkcm9ja0FQSUtleSGHfcO3GxnsITSaQd0ijzeWmmvoqJvgS5IDh8s/Afb3pVsHI453eVnEdr0+lulGSj1qathlNg5eKv43Xi/HF/Cc8axYlNy2SzIF4LMYafbezmsx"
+            ),
+            concat!(
+                "ABS",
+                "Kg0j+yEYQ/6w8anEM0TT4eWxIf4ggFqVl6qreItYKUGvi4KVfoy1mWdVm1zQ/D5P7zNmxhOHjUZPW+L1RvXy/7Dl7DNOZzeNy3/L3id+fjr3SXUCbzMlFdr2rPA7s=="
+            ),
+        ],
         &["ABSKQmVkcm9ja0FQSUtleSGHfcO3Gxn"],
+    ),
+    token(
+        "aws-bedrock-session",
+        r"bedrock-api-key-YmVkcm9jay5hbWF6b25hd3MuY29t[A-Za-z0-9+/]{40}",
+        Tail::Base64,
+        Check::Shape,
+        &[concat!(
+            "bedr",
+            "ock-api-key-YmVkcm9jay5hbWF6b25hd3MuY29t5/8P7y1KiqXSmtTHRyE31YPWuTKiKdsDAYkqjZUldu5sEF1JNCOuJxE0T2ADolEwNjEQJYXj4Y6wIHwg/RYc+z5OCnvvAjWvjm0QVJOR+C9ipFKb9AYVixBu"
+        )],
+        &["bedrock-api-key-YmVkcm9jay5hbWF6"],
     ),
     token(
         "aws-mws",
@@ -463,12 +568,31 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["amzn.mws.42e0"],
     ),
     token(
+        "aws-appsync",
+        r"da2-[a-z0-9]{26}",
+        Tail::Exact,
+        Check::Random,
+        &[concat!("da2", "-4a3jzuo0ifxork159tdpa1fya7")],
+        &["da2-3vo25q49c"],
+    ),
+    token(
         "gcp-api-key",
         r"AIza[A-Za-z0-9_-]{28}",
         Tail::Word,
         Check::Plain,
         &[concat!("AIz", "aPgCfNH3c-8YgrEIWNcQ_-KNIwk-WLHL5B5R")],
         &["AIzaPgCfNH3c-"],
+    ),
+    token(
+        "firebase-server-key",
+        r"AAAA[A-Za-z0-9_-]{7}:APA91b[A-Za-z0-9_-]{40}",
+        Tail::Word,
+        Check::Plain,
+        &[concat!(
+            "see «AAAA",
+            "HHTizov:APA91bpR-HEbEDw052o5iYnpcoHDBWsq44VK7hmniWcMA2bIpW7IPHDPC-gQ5PBSx6dzwra4cedl5dN0Dy6PddftS_N6aZJL6D7VFe_Qdoi-9XueeE7NlHH8e-V39BTqwwqnRTgvMVgk» now"
+        )],
+        &["AAAAx7Zk2Lm:APA91bFq"],
     ),
     token(
         "gcp-oauth-secret",
@@ -489,16 +613,46 @@ pub(super) static VENDORS: [Detector; 182] = [
         )],
         &["ya29.27abL0Up"],
     ),
-    infix(
-        "azure-ad-secret",
-        r"[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.-]{31}",
+    token(
+        "gcp-express-key",
+        r"AQ\.Ab8R[A-Za-z0-9_-]{37}",
+        Tail::Word,
+        Check::Plain,
+        &[concat!(
+            "AQ",
+            ".Ab8RpAcWo1JbNA-j-_rHDOGsKoU2xYbP8VJXagdVvG0np8sO64"
+        )],
+        &["AQ.Ab8RN6K2"],
+    ),
+    token(
+        "gcp-oauth-refresh",
+        r"1//0[A-Za-z0-9_-]{40}",
         Tail::Word,
         Check::Random,
-        &[concat!(
-            "x = \"«",
-            "OHJ5Q~6PV.0aSKGnK9",
-            "1Tedal-Pwz3hPrl.x1R»\""
-        )],
+        &[
+            concat!(
+                "see «1/",
+                "/0eYf-qMyNBZwD34HiCoOjltD-Z80-I97krjCjsxkmC1Vf2DRtdeVegNYNJD1Eo-yxY5_25rXUW92qLZfHYaodZy2j9IfzEGG01R8» now"
+            ),
+            concat!(
+                "[\"«1/",
+                "/0B3ROUPUvfCET22Ok1-zyJu1qqPFCmiQyp6fsXomXITr1eWKH8klHogU_qCE5PexGFkMDsdpcPEdHQmTwoYUa4Bpc12s3Wa1NLn0»\","
+            ),
+        ],
+        &["1//0gPgCfNH3c-8Y"],
+    ),
+    infix(
+        "azure-ad-secret",
+        r"[A-Za-z0-9_~.-]{3}[0-9]Q~(?:[A-Za-z0-9_~.-]{30,32}[A-Za-z0-9_~-]|[A-Za-z0-9_~.-]{34})",
+        Tail::Word,
+        Check::Random,
+        &[
+            concat!("x = \"«", "OHJ5Q~6PV.0aSKGnK9", "1Tedal-Pwz3hPrl.x1R»\""),
+            concat!("\"«Uac8Q", "~YxNe4EbnU2.UTsmi7XL2DAqQsaBsBWbtvC»\","),
+            concat!("(«LAc8Q", "~gb8s0vHcGI.VoeuyyJfre8jxMurUCIaxxQ»)"),
+            concat!("x = \"«yNM8Q", "~aYlbbKQqJiTzFiDocfBBR6LKGhXcpQeF.P»\""),
+            concat!("x = \"«Eht7Q", "~cCiZmQMwDlKyxPxJoL17l88pc5QPhZpbP.»\""),
+        ],
         &["OHJ5Q~6PV.0a"],
     ),
     infix(
@@ -619,6 +773,28 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["FlyV1 fm2"],
     ),
     token(
+        "flyio-personal",
+        r"fo1_[A-Za-z0-9_-]{35}",
+        Tail::Word,
+        Check::Random,
+        &[concat!(
+            "fo",
+            "1_a2LOfaq99HILCRFYvx34nNu-HTkqBcdVC9Bpa87_JhQ"
+        )],
+        &["fo1_7bb0Xq2"],
+    ),
+    token(
+        "castai",
+        r"castai_v1_[0-9a-f]{40}",
+        Tail::Word,
+        Check::Plain,
+        &[concat!(
+            "cast",
+            "ai_v1_be1ecb0aff3577d330c985ab62ac0ca0b7e8751067cd4de0d2a0db7162d4948e_533a31a4"
+        )],
+        &["castai_v1_59f61e0ad"],
+    ),
+    token(
         "netlify-pat",
         r"nfp_[A-Za-z0-9]{29}",
         Tail::Alnum,
@@ -639,24 +815,27 @@ pub(super) static VENDORS: [Detector; 182] = [
     ),
     token(
         "planetscale-token",
-        r"pscale_(?:tkn|oauth)_[A-Za-z0-9_-]{35}",
+        r"pscale_(?:tkn|oauth)_[A-Za-z0-9_.-]{26}",
         Tail::Dotted,
         Check::Plain,
-        &[concat!(
-            "psc",
-            "ale_oauth_ijgPivMs8to669zBtdNMHYllY0v948DSfKF5UxxDafZ"
-        )],
+        &[
+            concat!(
+                "psc",
+                "ale_oauth_ijgPivMs8to669zBtdNMHYllY0v948DSfKF5UxxDafZ"
+            ),
+            concat!("psc", "ale_oauth_bRN8upE7IZ.ieb6vYI2ug69RmH37ZdTE"),
+        ],
         &["pscale_oauth_ijg"],
     ),
     token(
         "planetscale-password",
-        r"pscale_pw_[A-Za-z0-9_-]{35}",
+        r"pscale_pw_[A-Za-z0-9_.-]{26}",
         Tail::Dotted,
         Check::Plain,
-        &[concat!(
-            "psc",
-            "ale_pw_FJYS9tg0oX1FKT4dPO8k2ReySYxhi_eX6fylGzpPahL"
-        )],
+        &[
+            concat!("psc", "ale_pw_FJYS9tg0oX1FKT4dPO8k2ReySYxhi_eX6fylGzpPahL"),
+            concat!("psc", "ale_pw_YW0SArHBGV.FULEe2jxxMtd74qGWf-SR"),
+        ],
         &["pscale_pw_FJYS9tg0o"],
     ),
     token(
@@ -687,11 +866,50 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["napi_3vo25q49c"],
     ),
     token(
-        "databricks",
-        r"dapi[0-9a-f]{26}",
+        "cockroachdb",
+        r"CCDB1_[A-Za-z0-9]{22}_[A-Za-z0-9]{32}",
         Tail::Alnum,
         Check::Plain,
-        &[concat!("dap", "i7bab0800c0728e91f6f93c8a21edcdee")],
+        &[concat!(
+            "CCD",
+            "B1_guWExuERBQx6GuvDmEpPiE_yPWxWACQUpyV9dAggjlfJulwQxsK1QkkxPHVPE3A"
+        )],
+        &["CCDB1_mA5JnZBf1"],
+    ),
+    token(
+        "mongodb-service-account",
+        r"mdb_sa_sk_[A-Za-z0-9_-]{32}",
+        Tail::Word,
+        Check::Plain,
+        &[
+            concat!("mdb_", "sa_sk_KRhdntcECxGHvOCB2oVBpJArqezYY6T8oHAvkRZn"),
+            concat!(
+                "see «mdb_",
+                "sa_sk_qjK8YPWLR1FNrPiX7icdQyZhI5iyfXqLbdFE9nVH» now"
+            ),
+        ],
+        &["mdb_sa_sk_mA5JnZ"],
+    ),
+    token(
+        "elastic-cloud",
+        r"essu_[A-Za-z0-9+/]{40}",
+        Tail::Base64,
+        Check::Plain,
+        &[concat!(
+            "ess",
+            "u_Ng87FSXwuAVFFx4cHqOOLqEuqHEGgWGTZV9nIHV0jCNWcuxIjP+xbqMsxc0ztC/0E/D8Py7OatYaPy7UA/d8dAKNf24hTKLB=="
+        )],
+        &["essu_mA5JnZBf1"],
+    ),
+    token(
+        "databricks",
+        r"dapi[0-9a-f]{26}(?:[0-9a-f]{6}-[0-9])?",
+        Tail::Alnum,
+        Check::Plain,
+        &[
+            concat!("dap", "i7bab0800c0728e91f6f93c8a21edcdee"),
+            concat!("x: «dap", "i0214b2dd80fc032568dfb42c294c27f3-3»"),
+        ],
         &["dapi7bab0800c"],
     ),
     token(
@@ -788,6 +1006,17 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["sk-admin-ZnEeJxu8x"],
     ),
     token(
+        "openai-user",
+        r"sk-None-[A-Za-z0-9_-]{40}",
+        Tail::Word,
+        Check::Plain,
+        &[concat!(
+            "sk",
+            "-None-A3wBBAUBHgr1n6F65PMPT3BlbkFJMfK0yjxeViIVKWD0laXE"
+        )],
+        &["sk-None-ZnEeJxu8x"],
+    ),
+    token(
         "anthropic-api",
         r"sk-ant-api[0-9]{2}-[A-Za-z0-9_-]{40}",
         Tail::Word,
@@ -808,6 +1037,27 @@ pub(super) static VENDORS: [Detector; 182] = [
             "-ant-admin75-mGp0znf8eYH-FfwlwvGY8IfXiuICdSrA0JO70oE2FwCTlSXnJ0sGCIYNOtbpeJWPfksGX9T2i7e2oRxLkMCaZqDKmLdO71p"
         )],
         &["sk-ant-admin75-mGp0zn"],
+    ),
+    token(
+        "anthropic-oauth",
+        r"sk-ant-(?:oat|ort|sid)[0-9]{2}-[A-Za-z0-9_-]{40}",
+        Tail::Word,
+        Check::Plain,
+        &[
+            concat!(
+                "sk",
+                "-ant-oat01-PAFeFbtI7H0P6OSnCfJWh1eH8EegzctnK3aM0KruvB0yYlgh4jc1gV_8YN0F9OjKh11-9aecmzVjx50YW9TQxo-iTP-0c63AA"
+            ),
+            concat!(
+                "see «sk",
+                "-ant-sid01-yYY6vfvgKzla7SJwUVgnzVOqniJj1eFNlg3X1jOZRwvGMtVk9tR9u4q2QAl7q44jLaGqkVDfGXcwFqpc8EU8aW-e2XmRG0qAA» now"
+            ),
+            concat!(
+                "\"«sk",
+                "-ant-ort01-HaThm4jVvsirtu7ywpIRAEhdAgVdFB6n8q1PQmgY-SZmM9q5hlDf3fsTSTUHdC6rhVXiReum8lypSV7wR_UXAI-cxFt8AB6AA»\""
+            ),
+        ],
+        &["sk-ant-oat01-rW7NpX"],
     ),
     token(
         "huggingface",
@@ -849,13 +1099,19 @@ pub(super) static VENDORS: [Detector; 182] = [
     ),
     token(
         "xai",
-        r"xai-[A-Za-z0-9]{40}",
-        Tail::Alnum,
+        r"xai-[A-Za-z0-9_]{40}",
+        Tail::Word,
         Check::Plain,
-        &[concat!(
-            "xai",
-            "-RSAiWZLnz9I4o1ELAFqRg7HCD3xrRs8fgKedVnatWq8587azJqoXC9ftwP04FYKOLuJdgDsq58RiwBLq"
-        )],
+        &[
+            concat!(
+                "xai",
+                "-RSAiWZLnz9I4o1ELAFqRg7HCD3xrRs8fgKedVnatWq8587azJqoXC9ftwP04FYKOLuJdgDsq58RiwBLq"
+            ),
+            concat!(
+                "xai",
+                "-fQDhJyixoWQwJJ19lafNmOAmBKORua_qluvPd54SuASngDzsIWfEp4qeE2T4YMIeWPoSywWqyEsP0KmQ"
+            ),
+        ],
         &["xai-RSAiWZLnz"],
     ),
     token(
@@ -950,70 +1206,166 @@ pub(super) static VENDORS: [Detector; 182] = [
     ),
     token(
         "slack-bot",
-        r"xoxb-[0-9]{9,14}-[0-9]{9,14}(?:-[A-Za-z0-9]{18})?",
+        r"xoxb-[0-9]{8,14}-(?:[A-Za-z0-9]{18}|[0-9]{9,14}(?:-[A-Za-z0-9]{18})?)",
         Tail::Word,
         Check::Shape,
-        &[concat!(
-            "xox",
-            "b-315049512-3196509682576-dRXynaXQqTdZgY0cQK"
-        )],
-        &["xoxb-315049512"],
+        &[
+            concat!("xox", "b-315049512-3196509682576-dRXynaXQqTdZgY0cQK"),
+            concat!("x: «xox", "b-831508730717-RDBtbA28SEmWGNg0NsZS1KXq»"),
+        ],
+        &["xoxb-315049512", "xoxb-315049512-dRXynaXQ"],
     ),
     token(
         "slack-user",
-        r"xox[aopsr]-(?:2-)?[0-9]{9,14}-[0-9]{9,14}(?:-[0-9]{9,14}-[A-Za-z0-9]{24})?",
+        r"xox[acopsr]-(?:2-)?(?:[0-9]{9,14}-[0-9]{9,14}|[0-9]{6,14}-[0-9]{6,14}-[0-9]{6,14}-[A-Za-z0-9]{14})",
         Tail::Word,
         Check::Shape,
-        &[concat!(
-            "xox",
-            "a-2-0223519823888-0261490854343-3191171627252-t9FG5arlxz4VgKknHBgAQdQQ"
-        )],
-        &["xoxa-2-02235"],
+        &[
+            concat!(
+                "xox",
+                "a-2-0223519823888-0261490854343-3191171627252-t9FG5arlxz4VgKknHBgAQdQQ"
+            ),
+            concat!(
+                "\"«xox",
+                "c-907029151164-5438826903805-5387987353892-5a646aa1aef8e865c079e2729f82372e7c312f20f9d1ed4cd45c31487359ff1f»\""
+            ),
+            concat!("xox", "r-910109-883413-830594-f9f35ceab7c72d6c81"),
+        ],
+        &["xoxa-2-02235", "xoxp-3150495-3196509-8975221"],
+    ),
+    token(
+        "slack-cookie",
+        r"xoxd-[A-Za-z0-9%+/=]{40,120}",
+        Tail::Percent,
+        Check::Plain,
+        &[
+            concat!(
+                "d=«xox",
+                "d-ptlcdRHAV9O46WlYG7Vzh4H9PLHMKw%2Bfv3Kg2H1OSyakRA7Svd6l7II%2FajZGNGRrRfT9oHqnD940kVE9meLqJ7%3D%3D»; path=/"
+            ),
+            concat!(
+                "xox",
+                "d-ZurWx0Szeu70LKxYJoPuweDt/Fy5s6I7RqgG4VgBH6nta7f3PAoAwFW+KxBXd1PGv3HmKTJHg9fJmYZBKO3L7i%3D"
+            ),
+        ],
+        &["xoxd-dRXynaXQqTdZ"],
     ),
     token(
         "slack-app",
-        r"xapp-[0-9]-A[A-Z0-9]{8,12}-[0-9]{10,14}(?:-[a-z0-9]{40})?",
+        r"xapp-[0-9]-(?:A[A-Z0-9]{8,12}-[0-9]{10,14}|[A-Z0-9]{6,14}-[0-9]{5,14}-[a-z0-9]{30})",
         Tail::Word,
         Check::Shape,
-        &[concat!(
-            "xap",
-            "p-4-A87FIQ19FUY-89752216267505-myyw4ovqucdfefy9l4qwuoueyqknq1s81x2w66ji"
-        )],
+        &[
+            concat!(
+                "xap",
+                "p-4-A87FIQ19FUY-89752216267505-myyw4ovqucdfefy9l4qwuoueyqknq1s81x2w66ji"
+            ),
+            concat!(
+                "xap",
+                "p-1-I8RAUPAET-183142994094-03cceebafcdde43d9caacd961b86762b003c1ba1dd523f4b6f648d5aad879779"
+            ),
+        ],
         &["xapp-4-A87FIQ1"],
     ),
     token(
         "slack-webhook",
-        r"https://hooks\.slack\.com/(?:services|workflows|triggers)/[A-Z0-9]{8,12}/[A-Z0-9]{8,20}/[A-Za-z0-9]{16}",
+        r"https://hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9]{8,14}/[A-Za-z0-9]{8,20}/(?:[0-9]{17,20}/)?[A-Za-z0-9]{16}",
         Tail::Alnum,
         Check::Shape,
-        &[concat!(
-            "htt",
-            "ps://hooks.slack.com/workflows/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"
-        )],
+        &[
+            concat!(
+                "htt",
+                "ps://hooks.slack.com/workflows/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"
+            ),
+            concat!(
+                "curl -d x «https://hooks.slack.",
+                "com/workflows/TA33MHJFDC8/AGCXQG0JPLL/836095247632670520/70ovK0WdTmQfBpY7wYHGLNVE»"
+            ),
+            concat!(
+                "\"«https://hooks.slack.",
+                "com/services/tlwt0ssp79b/bly3a3z1r74/fNBm1oAtJZiJbwXFv94gasfS»\""
+            ),
+        ],
         &["https://hooks.slack.co"],
     ),
     token(
+        "slack-webhook-bare",
+        r"(?:http://)?hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9]{8,14}/[A-Za-z0-9]{8,20}/(?:[0-9]{17,20}/)?[A-Za-z0-9]{16}",
+        Tail::Alnum,
+        Check::Shape,
+        &[
+            concat!(
+                "see «hooks.slack.",
+                "com/services/TXNB3JT31RX/BIPL5H67Q1Z/peMoCE7NhkeUcMWJptEMf4r0» now"
+            ),
+            concat!(
+                "«http://hooks",
+                ".slack.com/services/TF4BEF39OJZ/BZHG7YAE3AG/IQRBCOsXeDsM8ZVwtLqlQNyH»,"
+            ),
+        ],
+        &["hooks.slack.com/services/T0BCX3K9Q/"],
+    ),
+    token(
         "slack-refresh",
-        r"xoxe(?:\.xox[bp])?-[0-9]-[A-Za-z0-9]{40}",
+        r"xoxe(?:(?:\.xox[bp])?-[0-9]-[A-Za-z0-9]{40}|(?:-[0-9]{10,14}){3}-[A-Za-z0-9]{24})",
         Tail::Word,
         Check::Shape,
-        &[concat!(
-            "xox",
-            "e.xoxp-6-pOdOHBe552zhVI8aVe7hu2iI5oxGEqGzwzIegOv2vdqMN1ePqqf4jFaMtRqq"
-        )],
+        &[
+            concat!(
+                "xox",
+                "e.xoxp-6-pOdOHBe552zhVI8aVe7hu2iI5oxGEqGzwzIegOv2vdqMN1ePqqf4jFaMtRqq"
+            ),
+            concat!(
+                "xox",
+                "e-50514373594-616249754639-361353269064-de8bf4a79ef627b4a4ab4ca458d5bd19"
+            ),
+        ],
         &["xoxe.xoxp-6-p"],
     ),
-    infix(
+    token(
         "discord-bot",
+        r"[MNO][DTjz][AEIMQUYcgk][wxyz0-5][A-Za-z0-9_-]{19,24}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{22}",
+        Tail::Word,
+        Check::Random,
+        &[
+            concat!(
+                "see «MTg1NDcyMzk0",
+                "MzU4NzAxODM._NLVdG.55PC_FjjoJ4QDJMNx4-8kZBD19kZtBlmdmHE_l» now"
+            ),
+            concat!(
+                "x: «MTg3NjA2NTYz",
+                "NzM1Mjc3NTA2.yFZDe9.8ne7ztGU5isKJXaqyhcHuTSNKCCvj3d2ggFRu7»"
+            ),
+            concat!(
+                "\"«MTYwMDIwODY5",
+                "NDE0MzA0NzQ3Nw.avxdGK.0j1cPv2ocnXVl58cek4R3Kc2JKwf2IGtI02P1Y»\","
+            ),
+            concat!(
+                "(«MTU3MTM1MTYx",
+                "OTkzNzYzNjAz.tLPMLK.xrkkqwRXyz1MtZjNUysBt1HULWMV0J-ZUOoMAu»)"
+            ),
+            concat!(
+                "at the end «MTY3NzUyMzQ5",
+                "MzM2NjcxMzY4OA.b6y_6R.2zjTVduhpg5xnlLHgoQ-QYmBERBYM2fO-tngvp»\nand on"
+            ),
+            concat!(
+                "x = \"«MTc1MDMwMzkw",
+                "MzA1MjI3MzAw.MI1mg0.6zXBPb7s_sjkJcgS6zWTdy29hcy»\""
+            ),
+        ],
+        &["MOPVxiPECisZ9Fno7lTz"],
+    ),
+    // its first part need not be the base64 of a number
+    infix(
+        "discord-bot-other",
         r"[MNO][A-Za-z0-9]{23,25}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{22}",
         Tail::Word,
         Check::Random,
         &[concat!(
-            "x = \"«",
-            "MOPVxiPECisZ9Fno7lTzXsHab.uHd3",
-            "tT.UTujv7eH4z2SCLqlEB1LsWQEwpC»\""
+            "x = \"«MZnUpq6Swo",
+            "ezxqsZkelOalrN1.LK4g1L.c-SNY_aMK3GqlWIhKwvwfh_PU2ZhvU»\""
         )],
-        &["MOPVxiPECisZ9Fno7lTz"],
+        &["MZPVxiPECisZ9Fno7lTz"],
     ),
     token(
         "discord-webhook",
@@ -1026,17 +1378,34 @@ pub(super) static VENDORS: [Detector; 182] = [
         )],
         &["https://ptb.disco"],
     ),
-    infix(
+    token(
         "telegram-bot",
-        r"[0-9]{8,10}:AA[A-Za-z0-9_-]{27}",
+        r"(?:bot)?[0-9]{8,10}:AA[A-Za-z0-9_-]{27}",
         Tail::Word,
-        Check::Random,
-        &[concat!(
-            "x = \"«",
-            "38027311:AA1FkJqXm52_G",
-            "tJES604Wqz17NwVCcoG1ni»\""
-        )],
-        &["38027311:AA1Fk"],
+        Check::Plain,
+        &[
+            concat!(
+                "x = \"«",
+                "38027311:AA1FkJqXm52_G",
+                "tJES604Wqz17NwVCcoG1ni»\""
+            ),
+            concat!(
+                "see «7953414884:",
+                "AAH-xsSrObkFmqzqqZIMrPmZIcISUFnA0Q8» now"
+            ),
+            concat!("x: «6678843085:", "AA7n6KAEMvZUn7hIP2FmSQ9zh3eEbNazLTj»"),
+            concat!("\"«2611407515:", "AAGEZvrKKbzE1EbU1iFXJmmt5wsdK5_zJKi»\","),
+            concat!("(«4967340972:", "AAuN7zriSEhgEi5MMHEZziO0qa8oN_XQSrZ»)"),
+            concat!(
+                "at the end «9348534028:",
+                "AAUCjVCb6YmaLKqfeO9aCylnrx2DVC1Q3IE»\nand on"
+            ),
+            concat!(
+                "https://api.telegram.org/«bot4365560570",
+                ":AAt-XZBkaQcV4Dcn5t8VPW14XnlgAoMPE49»/sendMessage"
+            ),
+        ],
+        &["38027311:AA1Fk", "see 38027311:AA now"],
     ),
     token(
         "sendgrid",
@@ -1057,16 +1426,22 @@ pub(super) static VENDORS: [Detector; 182] = [
         &[concat!("key", "-2cc64b54eb485b568040af995767104a")],
         &["key-2cc64b54e"],
     ),
-    infix(
+    token(
         "mailchimp",
         r"[0-9a-f]{32}-us[0-9]{1,2}",
         Tail::Exact,
         Check::Shape,
-        &[concat!(
-            "x = \"«",
-            "bcf2ce9de4e36021b4",
-            "ba2f8c96dd0f0b-us8»\""
-        )],
+        &[
+            concat!("x = \"«", "bcf2ce9de4e36021b4", "ba2f8c96dd0f0b-us8»\""),
+            concat!("see «a9bde9a8c", "b2564bc698d12791b83a39f-us10» now"),
+            concat!("x: «4ac6b852d", "808005d6937efdbdf6c67b1-us16»"),
+            concat!("\"«f784117e5", "68e5f46e91339daff0b4450-us11»\","),
+            concat!("(«de8b58f19", "2117306a530dccbcfdd68a6-us11»)"),
+            concat!(
+                "at the end «8cb4d892e",
+                "027d437c52a709645b82a49-us13»\nand on"
+            ),
+        ],
         &["bcf2ce9de4e3"],
     ),
     token(
@@ -1108,6 +1483,17 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["EAAMdhhBkokI"],
     ),
     token(
+        "facebook-app",
+        r"[0-9]{15,16}\|[A-Za-z0-9_-]{27}",
+        Tail::Exact,
+        Check::Random,
+        &[concat!(
+            "see «6451177402",
+            "78598|V6Lfh38ucfQDkLCH5-htjuDMSsR» now"
+        )],
+        &["318049512758392|dRXynaXQ"],
+    ),
+    token(
         "typeform",
         r"tfp_[A-Za-z0-9_-]{32}",
         Tail::Word,
@@ -1128,10 +1514,16 @@ pub(super) static VENDORS: [Detector; 182] = [
     ),
     token(
         "stripe-secret",
-        r"[sr]k_live_[A-Za-z0-9]{20}",
+        r"[sr]k_(?:live|prod)_[A-Za-z0-9]{20}",
         Tail::Alnum,
         Check::Plain,
-        &[concat!("sk", "_live_Z0RPfTjCvYsmG5TGgVh6HNXH")],
+        &[
+            concat!("sk", "_live_Z0RPfTjCvYsmG5TGgVh6HNXH"),
+            concat!(
+                "rk",
+                "_prod_78KSYz16P5CK3T3YFoN828pD6NbGUcF5FYlERF7ydiSzz7YoSAkrLGkXb11KS1SsuojHNnvKiDEIPzSG1FTMSdha2JJZu9iXsN5"
+            ),
+        ],
         &["sk_live_Z"],
     ),
     token(
@@ -1182,13 +1574,23 @@ pub(super) static VENDORS: [Detector; 182] = [
     ),
     token(
         "braintree-access",
-        r"access_token\$(?:production|sandbox)\$[a-z0-9]{16}\$[0-9a-f]{26}",
+        r"access_token\$(?:production|sandbox)\$[a-z0-9]{16}(?:\$[0-9a-f]{26})?",
         Tail::Alnum,
         Check::Plain,
-        &[concat!(
-            "acc",
-            "ess_token$sandbox$dkwul395oe1den19$9a4136e9370ba32fb4fe55e464285f69"
-        )],
+        &[
+            concat!(
+                "acc",
+                "ess_token$sandbox$dkwul395oe1den19$9a4136e9370ba32fb4fe55e464285f69"
+            ),
+            concat!("see «acc", "ess_token$sandbox$ay1mdzasmgcadgkp» now"),
+            concat!("x: «acc", "ess_token$sandbox$wskl0iuloenyk3jv»"),
+            concat!("\"«acc", "ess_token$sandbox$coja638dtjyqd95u»\","),
+            concat!("(«acc", "ess_token$sandbox$va75fmv6zzpmn0n6»)"),
+            concat!(
+                "at the end «acc",
+                "ess_token$sandbox$c0ufmxnvplbvo9bd»\nand on"
+            ),
+        ],
         &["access_token$sandbox$"],
     ),
     token(
@@ -1233,10 +1635,18 @@ pub(super) static VENDORS: [Detector; 182] = [
     ),
     token(
         "flutterwave",
-        r"FLWSECK(?:_TEST)?-[0-9a-f]{26}",
+        r"FLWSECK(?:_TEST-[0-9a-h]{12}|-[0-9a-f]{26})",
         Tail::Word,
         Check::Plain,
-        &[concat!("FLW", "SECK_TEST-87d5f5f0c46e2e6ed0990083f8d03e65")],
+        &[
+            concat!("FLW", "SECK_TEST-87d5f5f0c46e2e6ed0990083f8d03e65"),
+            concat!("see «FLW", "SECK_TEST-09f2170374gh» now"),
+            concat!("x: «FLW", "SECK_TEST-8255ec77d437»"),
+            concat!("\"«FLW", "SECK_TEST-3a87b83788h1»\","),
+            concat!("(«FLW", "SECK_TEST-b1b182f42f4b»)"),
+            concat!("at the end «FLW", "SECK_TEST-gg5e9fdgf266»\nand on"),
+            concat!("FLW", "SECK-7d9be2721e9930f7d6d0fc3c735574ab-X"),
+        ],
         &["FLWSECK_TEST-87d"],
     ),
     token(
@@ -1306,12 +1716,44 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["glc_eyJGj26zG3Ne"],
     ),
     token(
+        "grafana-api-key",
+        r"eyJrIjoi(?:[A-Za-z0-9+/]{4}){10,12}(?:Im4iOi|LCJuIjoi|IiwibiI6)[A-Za-z0-9+/]{8}",
+        Tail::Base64,
+        Check::Shape,
+        &[
+            concat!(
+                "eyJr",
+                "Ijoi1xAh2pOYd3BLulbW1xvkM95E7FexBrX6YaPzZpc4H45EIm4iOiT5ExN5m34J97TyY3iL5mTP5clR=="
+            ),
+            concat!(
+                "x: «eyJr",
+                "IjoiAF6HbKOV98gYHhARIGEtrPZYMMA9pu3CiKexLjcoFexwLCJuIjoiNH67vCHZZGEM6GLeMGEXGr3c»"
+            ),
+            concat!(
+                "\"«eyJr",
+                "IjoifrNPDiwJPzjlf9yMokYMIOFlDPb5UgNC5eePnaTiD4idIiwibiI6hpxY1hQk3p3cF8vxR1L3bf04»\""
+            ),
+        ],
+        &["eyJrIjoiM2Q5OGEtN2"],
+    ),
+    token(
         "newrelic-user",
         r"NRAK-[A-Z0-9]{22}",
         Tail::Alnum,
         Check::Plain,
         &[concat!("NRA", "K-S406HXVJ70ITSFBLQXHUUT4XAYI")],
         &["NRAK-S406HXVJ7"],
+    ),
+    token(
+        "newrelic-admin",
+        r"NR(?:AA-[0-9a-f]{27}|RA-[0-9a-f]{42})",
+        Tail::Alnum,
+        Check::Plain,
+        &[
+            concat!("NRA", "A-33ec680ded833d510561e8377c1"),
+            concat!("NRR", "A-96f9c6a95d6e3fd29ee23bcdab00983b8877c8b504"),
+        ],
+        &["NRAA-9681167bd"],
     ),
     token(
         "newrelic-insert",
@@ -1321,16 +1763,24 @@ pub(super) static VENDORS: [Detector; 182] = [
         &[concat!("NRI", "Q-XeQyj0zH0nNhrbS8Rkkr2X7wM2_HWikb")],
         &["NRIQ-XeQyj0z"],
     ),
-    infix(
+    token(
         "newrelic-license",
-        r"[0-9a-f]{36}NRAL",
+        r"(?:[0-9a-f]{6}|eu01xx)[0-9a-f]{26}(?:[0-9a-f]{4}|FFFF)NRAL",
         Tail::Exact,
         Check::Shape,
-        &[concat!(
-            "x = \"«",
-            "ebf3de98b4e5619be3bc",
-            "e58db92b5591d4c8NRAL»\""
-        )],
+        &[
+            concat!("x = \"«", "ebf3de98b4e5619be3bc", "e58db92b5591d4c8NRAL»\""),
+            concat!("see «3168dee2a", "01210b4915b72d520f661c89dacNRAL» now"),
+            concat!("x: «e8d79c87f", "2dd04981b2fce23d3c9cb2d6765NRAL»"),
+            concat!("\"«39872a0b4", "d06b842e1ac1d521844200e4f48NRAL»\","),
+            concat!("(«9cef7b6b3", "e96c6be2eca367d8cf76d556d5eNRAL»)"),
+            concat!(
+                "at the end «4cb6510bd",
+                "db2acbcaaee4a27b58fd6e4d339NRAL»\nand on"
+            ),
+            concat!("eu01", "xx7de07cb13698a804c5ceaf272f02beNRAL"),
+            concat!("eu01", "xxdf13922df88c93854a380b810fFFFFNRAL"),
+        ],
         &["ebf3de98b4e56"],
     ),
     token(
@@ -1386,6 +1836,28 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["phx_xFqb2jLEo"],
     ),
     token(
+        "posthog-flags",
+        r"phs_[A-Za-z0-9]{35}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!(
+            "phs",
+            "_66iX627ehEGFfqJ0PVerl5KA5HEkanQ12ML7qsd2nHN"
+        )],
+        &["phs_xFqb2jLEo"],
+    ),
+    token(
+        "posthog-oauth",
+        r"ph[ar]_[A-Za-z0-9]{35}",
+        Tail::Alnum,
+        Check::Plain,
+        &[
+            concat!("pha", "_16b8YcpDwUC2oN4xHRSRisFIqxsyKQ9XdL6css0T10g"),
+            concat!("phr", "_b1sB24eBTtYlKUqPakawxXJcSQJPBPb33WPOHYUX1Vc"),
+        ],
+        &["pha_xFqb2jLEo"],
+    ),
+    token(
         "launchdarkly",
         r"(?:api|sdk)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
         Tail::Exact,
@@ -1396,6 +1868,25 @@ pub(super) static VENDORS: [Detector; 182] = [
             "41-6d39-fc9a269cf930»\""
         )],
         &["sdk-4e5db779-"],
+    ),
+    token(
+        "configcat-sdk",
+        r"configcat-sdk-1/[A-Za-z0-9_-]{22}/[A-Za-z0-9_-]{18}",
+        Tail::Word,
+        Check::Plain,
+        &[concat!(
+            "confi",
+            "gcat-sdk-1/896FqSiHQft_Blpec__Prf/RCQSPjFtUgdXuC26WEk-0Q"
+        )],
+        &["configcat-sdk-1/hPHMQI2FGbdb3"],
+    ),
+    token(
+        "pixie",
+        r"px-(?:api|dep)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        Tail::Exact,
+        Check::Shape,
+        &[concat!("px", "-api-29d1acad-eb5d-1b56-69df-c8b722587321")],
+        &["px-api-4e5db779-"],
     ),
     token(
         "linear",
@@ -1462,14 +1953,31 @@ pub(super) static VENDORS: [Detector; 182] = [
     ),
     token(
         "dropbox-short",
-        r"sl\.[A-Za-z0-9_-]{40}",
+        r"sl\.(?:u\.)?[A-Za-z0-9_-]{40}",
         Tail::Word,
         Check::Random,
-        &[concat!(
-            "sl",
-            ".Ri7oBPw_Aig59-SSOTqO9E72Yy599xFqQ_OPxstZE8MwTr7xw3kxNVy4dQF68ZBUOeCqc4mGym2CjBXl0RdpUy3svVRdaI8fDey7HnbgAFUB2WdjAxPHbBQdFjE5bUQqKj"
-        )],
+        &[
+            concat!(
+                "sl",
+                ".Ri7oBPw_Aig59-SSOTqO9E72Yy599xFqQ_OPxstZE8MwTr7xw3kxNVy4dQF68ZBUOeCqc4mGym2CjBXl0RdpUy3svVRdaI8fDey7HnbgAFUB2WdjAxPHbBQdFjE5bUQqKj"
+            ),
+            concat!(
+                "sl",
+                ".u.ADyF4-0AaGb_9oH4a28DJUWTstZswGWIazecS2GVUWY2Ojfw0lmskFQ_1JEATE31Y8oCuijjprzEiEbftUOOx7t2dkmQbURKGWvAtviPJxPo_Z7aU1lspg_lzy0VmjZX7az4-it3Pr4CH3vBwJHjm8h"
+            ),
+        ],
         &["sl.Ri7oBPw_"],
+    ),
+    infix(
+        "dropbox-long",
+        r"[a-z0-9]{11}AAAAAAAAAA[A-Za-z0-9_-]{43}",
+        Tail::Exact,
+        Check::Shape,
+        &[concat!(
+            "x = \"«eqfm6ufx6h8A",
+            "AAAAAAAAAETeu3pgMN3rFGmtBzMC8ZM1pv5vpIklBBgjObo1CP0m»\""
+        )],
+        &["q7zk2lmx9vtAAAAAAAAAAx7Zk"],
     ),
     token(
         "hubspot-pat",
@@ -1511,14 +2019,31 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["A3-9J87F1-P4"],
     ),
     token(
+        "onepassword-recovery",
+        r"1PRK(?:-[A-Z0-9]{4}){10}",
+        Tail::Word,
+        Check::Shape,
+        &[concat!(
+            "1P",
+            "RK-VVU0-B2BR-T7A7-SMGS-B06J-SI5X-ET68-M1D9-34O2-89KL-SAOC-XXKQ-I3TU"
+        )],
+        &["1PRK-9J87-F1P4"],
+    ),
+    token(
         "age-secret",
-        r"AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{40}",
+        r"AGE-SECRET-KEY-(?:1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{40}|PQ-1[A-Z0-9]{40})",
         Tail::Alnum,
         Check::Plain,
-        &[concat!(
-            "AGE",
-            "-SECRET-KEY-10V8QYR6TEDWC9VWKRLZZ8SG2AE4HPXED6JD9T8QHUMH249A3MJ6YZJ40CR"
-        )],
+        &[
+            concat!(
+                "AGE",
+                "-SECRET-KEY-10V8QYR6TEDWC9VWKRLZZ8SG2AE4HPXED6JD9T8QHUMH249A3MJ6YZJ40CR"
+            ),
+            concat!(
+                "AGE",
+                "-SECRET-KEY-PQ-1Q8FCZYNQG96DYDMD6VXUF6W54RRLS86D4RUYTU0HFGTTDACWGE2SNTTRTC"
+            ),
+        ],
         &["AGE-SECRET-KEY-10V8QYR6TE"],
     ),
     token(
@@ -1533,15 +2058,51 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["sk.eyJ1Ijoi"],
     ),
     token(
+        "mapbox-temporary",
+        r"tk\.eyJ1Ijoi[A-Za-z0-9]{32}",
+        Tail::Dotted,
+        Check::Plain,
+        &[concat!(
+            "tk",
+            ".eyJ1Ijoiy2AakSmA60WiDX4LUTygXFrHx3k3Xg1kwDS2IUgW6dA1By2aNbizoyMzNjzB.mILnjzoTIKhWEdIEep0yXc"
+        )],
+        &["tk.eyJ1Ijoi"],
+    ),
+    token(
         "sourcegraph",
-        r"sgp_(?:[0-9a-f]{16}_|local_)?[0-9a-f]{32}",
+        r"sgp_(?:[0-9a-fA-F]{16}_)?(?:local_)?[0-9a-fA-F]{32}",
+        Tail::Alnum,
+        Check::Plain,
+        &[
+            concat!(
+                "sgp",
+                "_9681167bd85841f6_d5b4820dade073da1bf3f2709de8f10b46ecc891"
+            ),
+            concat!("see «sgp", "_bD1f05B7Aa9cE55BBb2FfeDe431F96fc681d1EFb» now"),
+            concat!("x: «sgp", "_eeFdaabE1fE6ba0e995Ebf2E4aa63Ff09add6Ef0»"),
+            concat!("\"«sgp", "_63BcCEAe0c15183ee7a113cfF4da104df7c1eE9b»\","),
+            concat!("(«sgp", "_66524DBBdcAB2c0aaDb4D2e665B3e2DC1Ea2d6A8»)"),
+            concat!(
+                "at the end «sgp",
+                "_4Bce3AeDaC41a3FDa3Ca5EA9D0823bE42Ff9f02c»\nand on"
+            ),
+            concat!(
+                "sgp",
+                "_18ed2bf7b12f1b49_local_934b40cb5a650e4667bba8605ced9367556acf7f"
+            ),
+        ],
+        &["sgp_9681167bd"],
+    ),
+    token(
+        "sourcegraph-license",
+        r"slk_[0-9a-f]{40}",
         Tail::Alnum,
         Check::Plain,
         &[concat!(
-            "sgp",
-            "_9681167bd85841f6_d5b4820dade073da1bf3f2709de8f10b46ecc891"
+            "slk",
+            "_f900f0cb8618ac3716b67054be11886b19946f70071711ccd223a2ff2d04f0ba"
         )],
-        &["sgp_9681167bd"],
+        &["slk_9681167bd"],
     ),
     token(
         "readme-key",
@@ -1605,14 +2166,48 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["waka_5f0c9517-"],
     ),
     token(
+        "builder-io",
+        r"bpk-[0-9a-f]{32}",
+        Tail::Exact,
+        Check::Plain,
+        &[concat!("bpk", "-22fa27dc1b89f62c4810fb913260e6aa")],
+        &["bpk-9681167bd"],
+    ),
+    token(
+        "arcjet",
+        r"ajkey_01[0-9a-z]{20}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!("ajk", "ey_01tp01mgd4kgb6b19bzeco2e1m")],
+        &["ajkey_01k4m2x9"],
+    ),
+    token(
+        "unkey",
+        r"unkey_[A-Za-z0-9]{16}",
+        Tail::Alnum,
+        Check::Random,
+        &[concat!("unk", "ey_nPmxP2GHTf1IQ8c9qEZB5T")],
+        &["unkey_mA5JnZBf1"],
+    ),
+    token(
         "teams-webhook",
-        r"https://[a-z0-9-]{1,40}\.webhook\.office\.com/webhookb2/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}@[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/IncomingWebhook/[0-9a-f]{32}/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+        r"https://(?:[a-z0-9-]{1,40}\.webhook\.office\.com/webhookb2|outlook\.office(?:365)?\.com/webhook)/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}@[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/[A-Za-z0-9]{3,24}/[0-9a-f]{32}/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
         Tail::Exact,
         Check::Shape,
-        &[concat!(
-            "htt",
-            "ps://w79vd502mmk5maw4ap-j2xhrxrvkzrq-gsadkekt.webhook.office.com/webhookb2/d1b6fa93-a488-26f1-cb88-bc49768b7ff8@eda77c5b-ae70-8840-863d-a80d2edd4869/IncomingWebhook/f23eafe3f02208555621f60e2ceff7d7/ddecfad2-1ee5-4d56-f58c-1f2bfa060f46"
-        )],
+        &[
+            concat!(
+                "htt",
+                "ps://w79vd502mmk5maw4ap-j2xhrxrvkzrq-gsadkekt.webhook.office.com/webhookb2/d1b6fa93-a488-26f1-cb88-bc49768b7ff8@eda77c5b-ae70-8840-863d-a80d2edd4869/IncomingWebhook/f23eafe3f02208555621f60e2ceff7d7/ddecfad2-1ee5-4d56-f58c-1f2bfa060f46"
+            ),
+            concat!(
+                "http",
+                "s://outlook.office.com/webhook/2de49bb7-fd54-4909-aa1b-70b87bd5ef10@922efd59-171f-6eb3-53aa-bb64c7b6ac1f/IncomingWebhook/5a811ba5fa79e45aad1d9f0ba3720b13/70804d34-c637-1adc-62ec-228b3a013ccb"
+            ),
+            concat!(
+                "see «http",
+                "s://acme.webhook.office.com/webhookb2/04fe110f-56ed-ad32-ae2e-0162b3c49272@a51d8247-f63b-9a56-355f-75fb799b4672/JenkinsCI/3064ff0689d779f6350604342ec7f634/fa881fbd-6eb4-c481-1c71-c977198d8945» now"
+            ),
+        ],
         &["https://w79vd502mmk5maw4ap-j2xhrxrvkzrq-gsadkekt.webhook.off"],
     ),
     token(
@@ -1662,14 +2257,47 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["fc-7b3c0f8"],
     ),
     token(
-        "voyage",
-        r"pa-[A-Za-z0-9_-]{43}",
+        "cursor",
+        r"key_[0-9a-z]{64}",
         Tail::Exact,
         Check::Random,
         &[concat!(
-            "pa-",
-            "wXpDfr61f7Diw7lV64U5hR7GarBzSkaO9DQSPXbRBxX"
+            "ke",
+            "y_f30a4309bbf1e588b6a320fc42da6d966bbef077412c6316166ff820e2d50151"
         )],
+        &["key_9c01b2f7a"],
+    ),
+    token(
+        "friendli",
+        r"flp_[A-Za-z0-9]{37}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!(
+            "fl",
+            "p_Lai3BZSnrn57fA2TXszxkYxWIHH3zhitabW4mkqpMCS5HJ"
+        )],
+        &["flp_mA5JnZBf1"],
+    ),
+    token(
+        "apify",
+        r"apify_api_[A-Za-z0-9]{29}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!(
+            "api",
+            "fy_api_WH9RpHkBqu9uxEzD5yAeR3waZI3S9QH3IsNQ"
+        )],
+        &["apify_api_mA5JnZ"],
+    ),
+    token(
+        "voyage",
+        r"(?:pa|al)-[A-Za-z0-9_-]{43}",
+        Tail::Exact,
+        Check::Random,
+        &[
+            concat!("pa-", "wXpDfr61f7Diw7lV64U5hR7GarBzSkaO9DQSPXbRBxX"),
+            concat!("al", "-wY3Ns0C1f5u8Mxp6yH8QwaymvTXnK4BNSO7F-pzuMUy"),
+        ],
         &["pa-wXpDfr6"],
     ),
     token(
@@ -1704,11 +2332,25 @@ pub(super) static VENDORS: [Detector; 182] = [
     ),
     token(
         "gocardless",
-        r"live_[A-Za-z0-9_-]{40}",
+        r"live_[A-Za-z0-9_-]{40,42}",
         Tail::Exact,
         Check::Random,
-        &[concat!("liv", "e_b5QJBa2dgWsuqCWuiIv3dzAYlXIZYFSiUnIk6yOF")],
+        &[
+            concat!("liv", "e_b5QJBa2dgWsuqCWuiIv3dzAYlXIZYFSiUnIk6yOF"),
+            concat!("liv", "e_t3o8nM2vg2HT3vzIp8LuU6jaLV4ees6-HYbCS5ryJR"),
+        ],
         &["live_b5QJB"],
+    ),
+    token(
+        "twitch-stream",
+        r"live_[0-9]{8,10}_[A-Za-z0-9]{25,30}",
+        Tail::Exact,
+        Check::Random,
+        &[
+            concat!("liv", "e_697069640_l7aWz0uDpJjyMBzxYI62HWqqbJprZ6"),
+            concat!("liv", "e_83125973_zRBtyqHDxRNUCE7pDJeIIDocdFz6"),
+        ],
+        &["live_86923636_JY26Z"],
     ),
     token(
         "gitlab-feature-flag",
@@ -1739,10 +2381,13 @@ pub(super) static VENDORS: [Detector; 182] = [
     ),
     token(
         "adobe-secret",
-        r"p8e-[A-Za-z0-9]{26}",
-        Tail::Alnum,
+        r"p8e-[A-Za-z0-9-]{26}",
+        Tail::Word,
         Check::Random,
-        &[concat!("p8e", "-N0a8uJ5M6T3VFoNZdXzmgUAcocrjzeaP")],
+        &[
+            concat!("p8e", "-N0a8uJ5M6T3VFoNZdXzmgUAcocrjzeaP"),
+            concat!("\"«p8e", "-ldNvKLRU7K4fA3SWoFENodokotQWY-9I»\""),
+        ],
         &["p8e-N0a8uJ"],
     ),
     token(
@@ -1784,6 +2429,28 @@ pub(super) static VENDORS: [Detector; 182] = [
         &["dckr_oat_r"],
     ),
     token(
+        "docker-swarm-join",
+        r"SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{20}",
+        Tail::Alnum,
+        Check::Plain,
+        &[concat!(
+            "docker swarm join --token «SWMT",
+            "KN-1-vjkm96z16wpvq7nbu473rcf0e7ih5k3gi6umydelu29y8701a7-42vdgd5g3owds6rttn7br761x» 10.0.0.2:2377"
+        )],
+        &["SWMTKN-1-3pu6hszjas19xyp7"],
+    ),
+    token(
+        "docker-swarm-unlock",
+        r"SWMKEY-1-[A-Za-z0-9+/]{35}",
+        Tail::Base64,
+        Check::Plain,
+        &[concat!(
+            "SWMK",
+            "EY-1-7pCCJ6s1Yd/B5bqlAYtPtTnlSxlsZbU54N/1JdYZFyC"
+        )],
+        &["SWMKEY-1-7c37Cc8654o"],
+    ),
+    token(
         "zuplo",
         r"zpka_[a-z0-9]{32}_[0-9a-f]{8}",
         Tail::Alnum,
@@ -1801,6 +2468,69 @@ pub(super) static VENDORS: [Detector; 182] = [
         Check::Plain,
         &[concat!("sm_", "pat_7WkZMBh8CVfIgiTK")],
         &["sm_pat_7Wk"],
+    ),
+    token(
+        "chief-tools",
+        r"ct[opr]_[A-Za-z0-9]{29}",
+        Tail::Alnum,
+        Check::Random,
+        &[concat!("ctp", "_cR0M2KYrUmdjxlCjHNoB1Qx8t8x0VEVFulIi")],
+        &["ctp_7WkZMBh8C"],
+    ),
+    token(
+        "adafruit-io",
+        r"aio_[A-Za-z0-9]{28}",
+        Tail::Exact,
+        Check::Random,
+        &[concat!("aio", "_QBNDhQramLFuiiYtr5lJl9cyFRXs")],
+        &["aio_7WkZMBh8C"],
+    ),
+    token(
+        "dependency-track",
+        r"odt_[A-Za-z0-9]{26}",
+        Tail::Alnum,
+        Check::Random,
+        &[concat!("odt", "_QEot34V08kXBjenlM3bK6wiqtg7qI22u")],
+        &["odt_7WkZMBh8C"],
+    ),
+    token(
+        "astral-pyx",
+        r"(?:sk|tp)-pyx-[A-Za-z0-9_-]{40}",
+        Tail::Word,
+        Check::Plain,
+        &[
+            concat!(
+                "sk-",
+                "pyx-ppX0E2_F_axDnB6AfmlHutpkq6VO3x4Y1iv5LLO_d09PDnbTOOK6CwLVMrBQ0Jd6"
+            ),
+            concat!(
+                "tp-",
+                "pyx-PPR5DP4Xo1m-v01MzWKQvZVZq5yqMGs2sfIivSzvpJ0S1mOOwHxOMScMdLJJM4pM"
+            ),
+        ],
+        &["sk-pyx-ZnEeJxu8x"],
+    ),
+    token(
+        "stackhawk",
+        r"hawk\.[A-Za-z0-9_-]{20}\.[A-Za-z0-9_-]{16}",
+        Tail::Word,
+        Check::Random,
+        &[concat!(
+            "haw",
+            "k.X6lGeSuQzMtT7po9IMMB.aD8N104dpRL9fYie1gSl"
+        )],
+        &["hawk.X93TY6MVe"],
+    ),
+    token(
+        "authress",
+        r"sc_[a-z0-9]{5,30}\.[a-z0-9]{4,6}\.acc[_-][a-z0-9-]{10,32}\.[A-Za-z0-9+/_-]{30}",
+        Tail::Base64,
+        Check::Random,
+        &[concat!(
+            "sc",
+            "_xmy8y7ckh3g1nqibv62iu31z.163q.acc_dyhzdzxclvx5avgi.ipTmrqIBk9Y3PdCCMa20qyVRaMyeTaFf63jVO2wNDV5PYdWtixHNn63gizCz="
+        )],
+        &["sc_hp2n7x.k3m9.acc_"],
     ),
     token(
         "intra42",
@@ -1842,6 +2572,34 @@ pub(super) static VENDORS: [Detector; 182] = [
             "kS8Nmj90EQ7RMJvBANPcYOH5CsmtKHxKX39q2qDeQOT2if+AStKHqvyS==»\""
         )],
         &["7fu3IES7sI"],
+    ),
+    infix(
+        "azure-registry",
+        r"[A-Za-z0-9+/]{42}\+ACR[A-Za-z0-9]{6}",
+        Tail::Exact,
+        Check::Random,
+        &[concat!(
+            "x = \"«Bid+ulRqWC3/Uqd8CSQL",
+            "J7MfJsdKoX7CoYzErbQ+kb+ACRHFeTSF»\""
+        )],
+        &["7fu3IES7sICg+ACRk3"],
+    ),
+    token(
+        "azure-data-factory",
+        r"IR@[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}@[A-Za-z0-9_.-]{1,63}@[A-Za-z0-9.=-]{1,40}@[A-Za-z0-9+/]{34}",
+        Tail::Base64,
+        Check::Shape,
+        &[
+            concat!(
+                "IR",
+                "@29c5b48c-a297-60ed-3a6a-95150e54d256@acme-df@weu@WS2245U97aYw2rueXvfbRVBZrnqM40eREf3aGovumfy="
+            ),
+            concat!(
+                "\"«IR",
+                "@09ce1367-a9bc-a279-2b21-03a17198e39c@acme-df@ServiceEndpoint=weu.frontend.acme.net@//FQkdgW4EYWe5rKNCDPr0zKuFfWx50wrZb1RGkXn2R=»\""
+            ),
+        ],
+        &["IR@4e5db779-5c07-0b41-6d39-fc9a269cf930@acme"],
     ),
     infix(
         "azure-cosmos-key",

@@ -309,7 +309,9 @@ impl TextMask {
 
     /// Whether the slash at the place is the last of `://`.
     pub(super) fn ends_scheme(&self, bytes: &[u8]) -> bool {
-        matches!(self.behind(bytes), Some([b'/', b':', letter]) if letter.is_ascii_alphanumeric())
+        let follows_masked = self.floor > 0 && self.offset() == self.floor + 2;
+        matches!(self.behind(bytes), Some([b'/', b':', letter])
+            if letter.is_ascii_alphanumeric() || follows_masked)
     }
 
     /// Expects the secret that belongs to the id behind the place.

@@ -151,6 +151,7 @@ impl TextMask {
                         tail != Tail::Pem
                             && !matches!(check, Check::Jwt | Check::PemBase64)
                             && prefix.len() >= 4
+                            && !prefix.ends_with("://") // of any address
                             && rest.len() >= prefix.len() + LEAST_CUT
                             && rest.starts_with(prefix)
                             && proof_holds(check, rest, prefix.len())
