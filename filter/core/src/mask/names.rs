@@ -40,9 +40,13 @@ pub(super) fn starts_with_anchor(text: &[u8]) -> bool {
     if !STARTS.get(row).is_some_and(|row| row.iter().any(fits)) {
         return false; // nearly always
     }
-    ANCHORS.iter().flat_map(|(_, row)| *row).any(|anchor| {
-        let start = text.get(..anchor.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(anchor.as_bytes()))
+    let mut rows = ANCHORS.iter();
+    let anchors = rows.find(|(letter, _)| usize::from(letter & 31) == row);
+    anchors.is_some_and(|(_, anchors)| {
+        anchors.iter().any(|anchor| {
+            let start = text.get(..anchor.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(anchor.as_bytes()))
+        })
     })
 }
 

@@ -93,8 +93,10 @@ impl Iterator for Places<'_> {
         const AHEAD: usize = LANES - 1;
         let mut state = self.state;
         let rest = self.bytes.get(self.next..).unwrap_or_default();
+        let misfits: &[u64; 256] = &self.turns.misfits;
         for (index, byte) in rest.iter().enumerate() {
-            state = state >> BUCKETS | self.turns.misfits_of(*byte);
+            let new = misfits.get(usize::from(*byte)).copied();
+            state = state >> BUCKETS | new.unwrap_or_default();
             if state & LAST != LAST {
                 self.state = state;
                 self.next += index + 1;
