@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use crate::{
     approval::Trail,
-    config::{Action, Direction, Rule},
+    config::{Action, Direction},
     endpoint::Endpoint,
     exchange::ResponseSource,
     headers::{Headers, cut, identifier},
     identity::Identity,
     json::Span,
     mask::{Finding, Masker, Passed},
-    policy::{self, Deciding, Verdict},
+    policy::{self, Deciding, Rules, Verdict},
     provider::{Annotation, Detectors, MaskedRequest, Placed, ResponseFacts},
     repeats::{Digest, Written},
     time::UnixTime,
@@ -175,7 +175,7 @@ impl Draft {
         &mut self,
         masked: &MaskedRequest,
         verdict: &Verdict,
-        rules: &[Rule],
+        rules: Rules<'_>,
     ) {
         let action = match verdict.action {
             Action::Allow => "allow",
@@ -274,7 +274,7 @@ impl Draft {
     }
 
     /// Notes an answer, and what the rules say of its findings.
-    pub(crate) fn response_facts(&mut self, facts: &ResponseFacts, rules: &[Rule]) {
+    pub(crate) fn response_facts(&mut self, facts: &ResponseFacts, rules: Rules<'_>) {
         let verdict = policy::decide(rules, Direction::Answer, &facts.by_detector, &[]);
         if verdict.action == Action::Deny || self.envelope.rule.is_none() {
             self.rule(&verdict);
@@ -457,7 +457,7 @@ impl Draft {
         self.findings.extend(placed.iter().map(|placed| {
             let detector = placed.finding.detector;
             let rule = match placed.finding.passed {
-                Some(Passed::Exempt) => None,
+                Some(Passed::Exempt | Passed::Observed) => None,
                 passed => deciding.and_then(|it| it.rule(detector, passed.is_some())),
             };
             json!({
@@ -474,6 +474,7 @@ impl Draft {
                     _ if placed.passed => "pass",
                     Some(Passed::Exempt) => "exempt",
                     Some(Passed::Rule) => "allow",
+                    Some(Passed::Observed) => "observe",
                     None => action,
                 },
             })

@@ -27,6 +27,20 @@ pub(crate) fn may_use(role: &Role, endpoint: Endpoint) -> bool {
         .is_none_or(|needed| role.endpoints.contains(&needed))
 }
 
+/// The rules, and whether they are in force.
+#[derive(Clone, Copy)]
+pub(crate) struct Rules<'r> {
+    pub(crate) all: &'r [Rule],
+    /// All of them are in shadow, and what none speaks of stays.
+    pub(crate) observes: bool,
+}
+
+impl Rules<'_> {
+    fn is_enforced(&self, rule: &Rule) -> bool {
+        rule.mode == Mode::Enforce && !self.observes
+    }
+}
+
 /// What the rules say of a request, or of the calls of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
@@ -47,15 +61,15 @@ pub(crate) struct Verdict {
 /// that no matching rule speaks of, it is at least masking. Where people are asked, those of every
 /// rule that asks are.
 pub(crate) fn decide(
-    rules: &[Rule],
+    rules: Rules<'_>,
     direction: Direction,
     findings: &BTreeMap<&str, u64>,
     items: &[ContentItem],
 ) -> Verdict {
-    let matching = matching(rules, direction, findings, items);
+    let matching = matching(rules.all, direction, findings, items);
     let enforced = || {
         let matching = matching.iter().copied();
-        matching.filter(|(_, rule)| rule.mode == Mode::Enforce)
+        matching.filter(|(_, rule)| rules.is_enforced(rule))
     };
     let mut decided: Option<&Rule> = None;
     for (_, rule) in enforced() {
@@ -64,7 +78,7 @@ pub(crate) fn decide(
         }
     }
     let spoken_of = |detector: &&str| enforced().any(|(_, rule)| covers(rule, direction, detector));
-    let least = if findings.keys().all(spoken_of) {
+    let least = if rules.observes || findings.keys().all(spoken_of) {
         Action::Allow
     } else {
         Action::Mask
@@ -72,7 +86,7 @@ pub(crate) fn decide(
     let action = decided.map_or(least, |rule| rule.action).max(least);
     let shadowed = matching
         .iter()
-        .filter(|(_, rule)| rule.mode == Mode::Shadow && rule.action > action)
+        .filter(|(_, rule)| !rules.is_enforced(rule) && rule.action > action)
         .map(|(_, rule)| rule.name.clone())
         .collect();
     let asking = enforced()
@@ -117,14 +131,14 @@ pub(crate) struct Deciding<'r> {
 
 impl<'r> Deciding<'r> {
     pub(crate) fn new(
-        rules: &'r [Rule],
+        rules: Rules<'r>,
         direction: Direction,
         findings: &BTreeMap<&str, u64>,
     ) -> Self {
-        let matching = matching(rules, direction, findings, &[]).into_iter();
-        let rules = matching.map(|(_, rule)| rule);
+        let matching = matching(rules.all, direction, findings, &[]).into_iter();
+        let matching = matching.map(|(_, rule)| rule);
         Self {
-            rules: rules.filter(|rule| rule.mode == Mode::Enforce).collect(),
+            rules: matching.filter(|rule| rules.is_enforced(rule)).collect(),
             direction,
         }
     }
@@ -240,8 +254,15 @@ mod tests {
         }
     }
 
+    fn in_force(all: &[Rule]) -> Rules<'_> {
+        Rules {
+            all,
+            observes: false,
+        }
+    }
+
     fn judge(rules: &[Rule], findings: &BTreeMap<&str, u64>) -> Verdict {
-        decide(rules, Direction::Request, findings, &[])
+        decide(in_force(rules), Direction::Request, findings, &[])
     }
 
     #[test]
@@ -257,23 +278,33 @@ mod tests {
         ];
         let none = BTreeMap::new();
         assert_eq!(
-            decide(&rules, Direction::Request, &none, &[]).action,
+            decide(in_force(&rules), Direction::Request, &none, &[]).action,
             Action::Allow
         );
-        let asked = decide(&rules, Direction::Request, &none, &[item(&[], &[1])]);
+        let asked = decide(
+            in_force(&rules),
+            Direction::Request,
+            &none,
+            &[item(&[], &[1])],
+        );
         assert_eq!(
             (asked.action, &*asked.asking),
             (Action::AskApproval, &[1][..])
         );
         let both = decide(
-            &rules,
+            in_force(&rules),
             Direction::Request,
             &jwts(1),
             &[item(&["jwt"], &[1])],
         );
         assert_eq!(both.asking, [1, 2]);
         assert_eq!(both.rule.as_deref(), Some("ask"));
-        let denied = decide(&rules, Direction::Request, &jwts(1), &[item(&[], &[0, 1])]);
+        let denied = decide(
+            in_force(&rules),
+            Direction::Request,
+            &jwts(1),
+            &[item(&[], &[0, 1])],
+        );
         assert_eq!((denied.action, denied.asking.len()), (Action::Deny, 0));
     }
 
@@ -339,7 +370,7 @@ mod tests {
     fn a_rule_speaks_of_its_direction_and_each_of_any() {
         let deny = only_jwts(rule("ours", 1, Action::Deny));
         let rules = [deny];
-        let action = |direction| decide(&rules, direction, &jwts(1), &[]).action;
+        let action = |direction| decide(in_force(&rules), direction, &jwts(1), &[]).action;
         assert_eq!(action(Direction::Request), Action::Deny);
         assert_eq!(action(Direction::Any), Action::Deny);
         assert_eq!(action(Direction::Answer), Action::Mask);

@@ -13,7 +13,8 @@ use crate::{
     exchange::Callout,
     identity::{Fetch, Identity, IdentityError, KeySetError, KeyStore, TokenCache},
     mask::{Catalog, MaskKeys, Masker, Passes},
-    policy, provider,
+    policy::{self, Rules},
+    provider,
     repeats::{Repeats, Written},
     secret::Secret,
     time::UnixTime,
@@ -305,6 +306,14 @@ impl Worker {
         masker
     }
 
+    /// The rules, as far as they are in force now.
+    pub(crate) fn rules(&self, now: UnixTime) -> Rules<'_> {
+        Rules {
+            all: &self.config.rules,
+            observes: now < self.config.observed_until,
+        }
+    }
+
     /// The values that pass now in a direction.
     pub(crate) fn passes(&mut self, direction: Direction, now: UnixTime) -> Rc<Passes> {
         if self.passes.until <= now {
@@ -374,6 +383,7 @@ impl PassesInForce {
             Rc::new(Passes {
                 detectors: policy::passing(&config.rules, direction, &detectors),
                 exempt: in_force().map(|it| it.fingerprint.clone()).collect(),
+                all: now < config.observed_until,
             })
         };
         Self {
@@ -381,6 +391,7 @@ impl PassesInForce {
             answers: passes(Direction::Answer),
             until: in_force()
                 .map(|it| it.end)
+                .chain(Some(config.observed_until).filter(|end| *end > now))
                 .min()
                 .unwrap_or(UnixTime(u64::MAX)),
         }

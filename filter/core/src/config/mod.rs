@@ -26,8 +26,8 @@ pub use detectors::Detectors;
 pub use raw::{Direction, Mode, RawConfig, RoleEndpoint};
 
 use raw::{
-    RawAction, RawApprovals, RawCovers, RawExemption, RawFindings, RawIssuer, RawRole, RawRule,
-    RawToolCall, Restore,
+    Day, Enforcement, RawAction, RawApprovals, RawCovers, RawExemption, RawFindings, RawIssuer,
+    RawRole, RawRule, RawToolCall, Restore,
 };
 
 /// Largest configuration that is read.
@@ -58,6 +58,8 @@ pub struct Config {
     pub detectors: Detectors,
     /// Values that somebody vouches for.
     pub exemptions: Vec<Exemption>,
+    /// Until when the rules are not in force; the epoch if they are.
+    pub observed_until: UnixTime,
     /// Whether values go back into files that answers write.
     pub restores: bool,
     /// How people are asked; there if a rule asks.
@@ -336,6 +338,15 @@ impl TryFrom<RawConfig> for Config {
             check(!twice, &format!("{path}.name"), "this name stands twice");
             check_rule(rule, &detectors, &path, &mut check);
         }
+        match (raw.enforcement, raw.observe_until) {
+            (Enforcement::Observe, None) => {
+                check(false, "observe_until", "missing: enforcement is observe");
+            }
+            (Enforcement::Enforce, Some(_)) => {
+                check(false, "observe_until", "only where enforcement is observe");
+            }
+            _ => {}
+        }
         let later = raw.masking.restore == Restore::Answers;
         check(!later, "masking.restore", "answers is not available yet");
         let mut seen = HashSet::new();
@@ -426,6 +437,7 @@ impl TryFrom<RawConfig> for Config {
                 .into_iter()
                 .map(Exemption::from)
                 .collect(),
+            observed_until: raw.observe_until.map(end_of).unwrap_or_default(),
             max_content_bytes: usize::try_from(raw.audit.max_content.0).unwrap_or(0),
             max_pending_bytes: usize::try_from(raw.audit.max_pending.0).unwrap_or(0),
             max_request_bytes: usize::try_from(raw.limits.max_request.0).unwrap_or(0),
@@ -464,12 +476,17 @@ impl Role {
 
 impl From<RawExemption> for Exemption {
     fn from(raw: RawExemption) -> Self {
-        let end = raw.until.0 + Duration::from_hours(24);
         Self {
             fingerprint: raw.fingerprint,
-            end: UnixTime::from_seconds(end.as_secs()),
+            end: end_of(raw.until),
         }
     }
+}
+
+/// When a day is over.
+fn end_of(day: Day) -> UnixTime {
+    let end = day.0 + Duration::from_hours(24);
+    UnixTime::from_seconds(end.as_secs())
 }
 
 impl From<RawRole> for Role {

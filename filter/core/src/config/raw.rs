@@ -19,9 +19,12 @@ pub struct RawConfig {
     pub version: Version,
     /// Name of the deployment, 1 to 40 of `a-z`, `0-9` and `-`. Stands in every record and key.
     pub deployment: String,
-    /// Whether decisions take effect; only `enforce` so far.
+    /// Whether decisions take effect.
     #[serde(default)]
     pub enforcement: Enforcement,
+    /// Last day of observing, in UTC: `2027-01-31`; needed where they do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observe_until: Option<Day>,
     /// Names under which clients reach the gateway.
     pub hosts: RawHosts,
     /// How callers prove who they are.
@@ -62,12 +65,14 @@ pub enum Version {
 }
 
 /// Whether decisions take effect.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Enforcement {
     /// They do.
     #[default]
     Enforce,
+    /// What the rules would do is recorded and not done, and nothing is masked but in records.
+    Observe,
 }
 
 /// What happens to telemetry of clients.

@@ -262,7 +262,17 @@ fn a_fault_is_named_with_its_path_and_reason() {
         (
             "/enforcement",
             json!("observe"),
-            "enforcement: expected `enforce`",
+            "observe_until: missing: enforcement is observe",
+        ),
+        (
+            "/enforcement",
+            json!("off"),
+            "enforcement: expected `enforce` or `observe`",
+        ),
+        (
+            "/observe_until",
+            json!("2027-01-31"),
+            "observe_until: only where enforcement is observe",
         ),
     ];
     for (pointer, value, fault) in cases {

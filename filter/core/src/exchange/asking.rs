@@ -11,7 +11,7 @@ use crate::{
     approval::{Asker, Asking, Next, Outcome, Question},
     config::{Action, Direction},
     endpoint::Endpoint,
-    policy,
+    policy::{self, Rules},
     provider::{self, ContentItem, DueCalls, Placed, ResponseMask},
     reply::{LocalReply, Situation},
     spoken,
@@ -127,7 +127,7 @@ impl Exchange {
             match self.calls(worker, &due, now) {
                 Calls::Pass => mask.release(&mut out),
                 Calls::Drop(verdict) => {
-                    self.end_stream(worker, &mut mask, &verdict, &mut out);
+                    self.end_stream(worker.rules(now), &mut mask, &verdict, &mut out);
                     return forward_body(out);
                 }
                 Calls::Ask(asking, call) => {
@@ -151,7 +151,7 @@ impl Exchange {
         }
         if ended {
             let facts = mask.facts();
-            self.draft.response_facts(&facts, &worker.config.rules);
+            self.draft.response_facts(&facts, worker.rules(now));
             self.phase = Phase::Swallowing { last: Vec::new() };
         } else {
             // A long call may take the upstream longer to write than clients are patient.
@@ -181,7 +181,13 @@ impl Exchange {
         let pushed = self.push(worker, &mut waiting.mask, chunk, &mut out);
         if let Err(error) = pushed {
             self.draft.approval(&waiting.asking.left(now));
-            self.break_stream(worker, &mut waiting.mask, error, chunk.len(), &mut out);
+            self.break_stream(
+                worker,
+                &mut waiting.mask,
+                (error, chunk.len()),
+                &mut out,
+                now,
+            );
             return forward_body(out);
         }
         if end {
@@ -233,7 +239,7 @@ impl Exchange {
             mask.release(&mut out);
             self.stream_step(worker, mask, out, ended, now)
         } else {
-            self.end_stream(worker, &mut mask, &verdict(&outcome), &mut out);
+            self.end_stream(worker.rules(now), &mut mask, &verdict(&outcome), &mut out);
             forward_body(out)
         };
         if held {
@@ -315,7 +321,7 @@ impl Exchange {
     /// What the rules say of the calls of an answer.
     fn calls(&mut self, worker: &mut Worker, due: &DueCalls, now: UnixTime) -> Calls {
         let none = std::collections::BTreeMap::new();
-        let verdict = policy::decide(&worker.config.rules, Direction::Answer, &none, &due.calls);
+        let verdict = policy::decide(worker.rules(now), Direction::Answer, &none, &due.calls);
         let denied = |reason, text: String| {
             Calls::Drop(Verdict {
                 decision: Situation::Denied.decision(),
@@ -355,15 +361,14 @@ impl Exchange {
     /// Ends a stream in which calls were dropped.
     fn end_stream(
         &mut self,
-        worker: &Worker,
+        rules: Rules<'_>,
         mask: &mut ResponseMask,
         verdict: &Verdict,
         out: &mut Vec<u8>,
     ) {
         let text = spoken::added(&verdict.text, &self.draft.decision_id());
         mask.end_readably(&text, out);
-        self.draft
-            .response_facts(&mask.facts(), &worker.config.rules);
+        self.draft.response_facts(&mask.facts(), rules);
         self.draft.decided(verdict.decision, verdict.reason);
         self.phase = Phase::Swallowing { last: Vec::new() };
     }

@@ -270,7 +270,7 @@ impl Exchange {
 
     /// Ends the exchange and seals its record; `None` if the host never showed a request.
     pub fn finish(mut self, worker: &mut Worker, end: End, now: UnixTime) -> Option<Closed> {
-        let rules = &worker.config.rules;
+        let rules = worker.rules(now);
         match self.phase {
             Phase::Start if !self.draft.begun() => return None,
             Phase::Streaming { mask, .. } => self.draft.response_facts(&mask.facts(), rules),

@@ -132,13 +132,13 @@ impl Exchange {
             .restores
             .then(|| Rc::new(std::mem::take(&mut masked.shown)));
         let verdict = policy::decide(
-            &worker.config.rules,
+            worker.rules(now),
             Direction::Request,
             &masked.by_detector,
             &masked.items,
         );
         self.draft
-            .request_findings(&masked, &verdict, &worker.config.rules);
+            .request_findings(&masked, &verdict, worker.rules(now));
         let most = limits.max_content;
         if most > 0 && self.reserve(worker, masked.recorded.len().min(most)) {
             let (content, texts) = (masked.recorded, masked.texts);

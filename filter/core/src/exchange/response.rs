@@ -6,7 +6,7 @@ use crate::{
     config::{Action, Direction},
     endpoint::Endpoint,
     headers::Headers,
-    policy,
+    policy::{self, Rules},
     provider::{self, AnswerRule, Detectors, DueCalls, ResponseMask, Unreadable},
     reply::{Situation, reply_for},
     spoken,
@@ -98,7 +98,7 @@ impl Exchange {
                     &worker.provider_limits(),
                     worker.config.watch_answers.clone(),
                 )
-                .with_rule(answer_rule(worker));
+                .with_rule(answer_rule(worker, now));
                 if let Some(shown) = self.shown.take() {
                     mask = mask.restoring(shown);
                 }
@@ -143,7 +143,7 @@ impl Exchange {
                 let mut out = first;
                 out.reserve(chunk.len() + 64);
                 if let Err(error) = self.push(worker, &mut mask, chunk, &mut out) {
-                    self.break_stream(worker, &mut mask, error, chunk.len(), &mut out);
+                    self.break_stream(worker, &mut mask, (error, chunk.len()), &mut out, now);
                     return forward_body(out);
                 }
                 if end {
@@ -191,19 +191,19 @@ impl Exchange {
         &mut self,
         worker: &Worker,
         mask: &mut ResponseMask,
-        error: Unreadable,
-        bytes: usize,
+        (error, bytes): (Unreadable, usize),
         out: &mut Vec<u8>,
+        now: UnixTime,
     ) {
         let facts = mask.facts();
         let text = match error {
             Unreadable::Signed => SIGNED_TEXT.to_owned(),
-            Unreadable::Refused => Self::refused(worker, &facts.by_detector),
+            Unreadable::Refused => refused(worker.rules(now), &facts.by_detector),
             _ => "The rest of the answer could not be checked and was left out.".to_owned(),
         };
         let text = spoken::added(&text, &self.draft.decision_id());
         mask.end_readably(&text, out);
-        self.draft.response_facts(&facts, &worker.config.rules);
+        self.draft.response_facts(&facts, worker.rules(now));
         match error {
             Unreadable::Signed => self.draft.decided("deny", "signed"),
             Unreadable::Refused => self.draft.decided("deny", "findings"),
@@ -266,14 +266,14 @@ impl Exchange {
             return self.reply(Situation::Unreadable, "response", text);
         };
         if let Some(mut facts) = facts {
-            match answer_rule(worker)(&facts.passed, &facts.by_detector) {
+            match answer_rule(worker, now)(&facts.passed, &facts.by_detector) {
                 Some(Unreadable::Signed) => {
-                    self.draft.response_facts(&facts, &worker.config.rules);
+                    self.draft.response_facts(&facts, worker.rules(now));
                     return self.reply(Situation::Denied, "signed", SIGNED_TEXT);
                 }
                 Some(_) => {
-                    let text = Self::refused(worker, &facts.by_detector);
-                    self.draft.response_facts(&facts, &worker.config.rules);
+                    let text = refused(worker.rules(now), &facts.by_detector);
+                    self.draft.response_facts(&facts, worker.rules(now));
                     return self.reply(Situation::Denied, "findings", &text);
                 }
                 None => {}
@@ -282,7 +282,7 @@ impl Exchange {
                 facts.content.clear();
                 facts.content_truncated = true;
             }
-            self.draft.response_facts(&facts, &worker.config.rules);
+            self.draft.response_facts(&facts, worker.rules(now));
         }
         if !calls.calls.is_empty() {
             let body = changed.unwrap_or_else(|| body.to_owned());
@@ -294,22 +294,24 @@ impl Exchange {
             ..Edits::default()
         })
     }
+}
 
-    /// What the caller is told in place of an answer that a rule refuses.
-    fn refused(worker: &Worker, found: &Detectors) -> String {
-        let rules = &worker.config.rules;
-        let verdict = policy::decide(rules, Direction::Answer, found, &[]);
-        let rule = verdict.rule.unwrap_or_default();
-        format!("The answer holds a secret, and rule {rule} refuses that.")
-    }
+/// What the caller is told in place of an answer that a rule refuses.
+fn refused(rules: Rules<'_>, found: &Detectors) -> String {
+    let verdict = policy::decide(rules, Direction::Answer, found, &[]);
+    let rule = verdict.rule.unwrap_or_default();
+    format!("The answer holds a secret, and rule {rule} refuses that.")
 }
 
 /// What the rules refuse: findings in texts that cannot be masked, about which nobody can be asked,
 /// and findings that they deny.
-fn answer_rule(worker: &Worker) -> AnswerRule {
-    let rules = worker.config.rules.clone();
+fn answer_rule(worker: &Worker, now: UnixTime) -> AnswerRule {
+    let all = worker.config.rules.clone();
+    let observes = worker.rules(now).observes;
     Rc::new(move |signed, found| {
-        let action = |direction, found| policy::decide(&rules, direction, found, &[]).action;
+        let all = &all;
+        let rules = Rules { all, observes };
+        let action = |direction, found| policy::decide(rules, direction, found, &[]).action;
         if action(Direction::Any, signed) > Action::Mask {
             Some(Unreadable::Signed)
         } else {

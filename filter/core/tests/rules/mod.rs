@@ -198,6 +198,51 @@ fn an_exempt_value_passes_both_ways_until_its_last_day_is_over() {
 }
 
 #[test]
+fn while_the_gateway_observes_nothing_changes_but_the_record() {
+    let rules = json!([
+        rule("none", &json!({ "at_least": 1, "direction": "any" }), "deny"),
+        {
+            "name": "shell", "then": "ask_approval", "approvers": "security",
+            "when": { "tool_call": { "name": "bash", "arguments": "*curl*" } },
+        },
+    ]);
+    // 2027-01-15 in UTC
+    for (until, observes) in [("2027-01-15", true), ("2027-01-14", false)] {
+        let rules = rules.clone();
+        let mut bench = Bench::with(|config| {
+            config["enforcement"] = json!("observe");
+            config["observe_until"] = json!(until);
+            config["rules"] = rules;
+            config["approvals"] =
+                json!({ "cluster": "desk", "public_url": "https://desk.example" });
+        });
+        let given = body(&format!("a {TOKEN} b"));
+        let (mut exchange, step) = bench.chat(&given);
+        if !observes {
+            assert!(replied(step).status >= 400);
+            continue;
+        }
+        assert!(sent(step, &given).contains(TOKEN));
+        let out = heard(&mut bench, &mut exchange, &[TOKEN, " ."]);
+        assert!(said(&out).contains(TOKEN));
+        let end = End {
+            status: 200,
+            caller_left: false,
+        };
+        let closed = exchange.finish(&mut bench.worker, end, NOW).unwrap();
+        assert!(!String::from_utf8_lossy(&closed.record).contains(TOKEN));
+        let envelope = closed.envelope;
+        let expected = [
+            ("github-pat", "request", "observe"),
+            ("github-pat", "response", "observe"),
+        ];
+        assert_eq!(actions(&envelope), own(&expected));
+        assert_eq!((envelope.decision(), envelope.rule()), ("allow", ""));
+        assert_eq!(envelope.shadowed(), "none");
+    }
+}
+
+#[test]
 fn an_answer_that_a_rule_refuses_ends_readably() {
     let findings = json!({ "at_least": 2, "direction": "answer", "detectors": ["github-pat"] });
     let mut bench = with(json!([rule("leaks", &findings, "deny")]), json!([]));
