@@ -1426,22 +1426,16 @@ pub(super) static VENDORS: [Detector; 230] = [
         &[concat!("key", "-2cc64b54eb485b568040af995767104a")],
         &["key-2cc64b54e"],
     ),
-    token(
+    infix(
         "mailchimp",
         r"[0-9a-f]{32}-us[0-9]{1,2}",
         Tail::Exact,
         Check::Shape,
-        &[
-            concat!("x = \"«", "bcf2ce9de4e36021b4", "ba2f8c96dd0f0b-us8»\""),
-            concat!("see «a9bde9a8c", "b2564bc698d12791b83a39f-us10» now"),
-            concat!("x: «4ac6b852d", "808005d6937efdbdf6c67b1-us16»"),
-            concat!("\"«f784117e5", "68e5f46e91339daff0b4450-us11»\","),
-            concat!("(«de8b58f19", "2117306a530dccbcfdd68a6-us11»)"),
-            concat!(
-                "at the end «8cb4d892e",
-                "027d437c52a709645b82a49-us13»\nand on"
-            ),
-        ],
+        &[concat!(
+            "x = \"«",
+            "bcf2ce9de4e36021b4",
+            "ba2f8c96dd0f0b-us8»\""
+        )],
         &["bcf2ce9de4e3"],
     ),
     token(
@@ -1482,14 +1476,14 @@ pub(super) static VENDORS: [Detector; 230] = [
         )],
         &["EAAMdhhBkokI"],
     ),
-    token(
+    infix(
         "facebook-app",
         r"[0-9]{15,16}\|[A-Za-z0-9_-]{27}",
         Tail::Exact,
         Check::Random,
         &[concat!(
-            "see «6451177402",
-            "78598|V6Lfh38ucfQDkLCH5-htjuDMSsR» now"
+            "app: \"«6451177402",
+            "78598|V6Lfh38ucfQDkLCH5-htjuDMSsR»\""
         )],
         &["318049512758392|dRXynaXQ"],
     ),
@@ -1763,24 +1757,16 @@ pub(super) static VENDORS: [Detector; 230] = [
         &[concat!("NRI", "Q-XeQyj0zH0nNhrbS8Rkkr2X7wM2_HWikb")],
         &["NRIQ-XeQyj0z"],
     ),
-    token(
+    infix(
         "newrelic-license",
         r"(?:[0-9a-f]{6}|eu01xx)[0-9a-f]{26}(?:[0-9a-f]{4}|FFFF)NRAL",
         Tail::Exact,
         Check::Shape,
-        &[
-            concat!("x = \"«", "ebf3de98b4e5619be3bc", "e58db92b5591d4c8NRAL»\""),
-            concat!("see «3168dee2a", "01210b4915b72d520f661c89dacNRAL» now"),
-            concat!("x: «e8d79c87f", "2dd04981b2fce23d3c9cb2d6765NRAL»"),
-            concat!("\"«39872a0b4", "d06b842e1ac1d521844200e4f48NRAL»\","),
-            concat!("(«9cef7b6b3", "e96c6be2eca367d8cf76d556d5eNRAL»)"),
-            concat!(
-                "at the end «4cb6510bd",
-                "db2acbcaaee4a27b58fd6e4d339NRAL»\nand on"
-            ),
-            concat!("eu01", "xx7de07cb13698a804c5ceaf272f02beNRAL"),
-            concat!("eu01", "xxdf13922df88c93854a380b810fFFFFNRAL"),
-        ],
+        &[concat!(
+            "x = \"«",
+            "ebf3de98b4e5619be3bc",
+            "e58db92b5591d4c8NRAL»\""
+        )],
         &["ebf3de98b4e56"],
     ),
     token(
