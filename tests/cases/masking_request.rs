@@ -196,6 +196,26 @@ async fn a_rule_may_refuse_and_says_so() {
 }
 
 #[tokio::test]
+async fn while_it_observes_the_gateway_changes_nothing_that_is_said() {
+    let observes = json!({
+        "enforcement": "observe", "observe_until": "2099-12-31",
+        "rules": [{
+            "name": "none", "then": "deny",
+            "when": { "findings": { "at_least": 1, "direction": "any" } },
+        }],
+    });
+    let world = World::builder().configure(observes).start().await.unwrap();
+    world
+        .upstream()
+        .script(Answer::parts([format!("take {KEY} and go")]));
+    let answer = world.caller("ana").chat(&format!("{TOKEN} once")).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(world.upstream().saw(TOKEN));
+    assert!(answer.text().contains(KEY), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn a_large_request_is_held_and_masked_whole() {
     let world = World::start().await;
     let mut text = "let x = compute(y); // ordinary code\n".repeat(100_000);

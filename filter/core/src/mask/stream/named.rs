@@ -322,15 +322,6 @@ impl TextMask {
     }
 
     pub(super) fn arm_url(&mut self, catalog: &Catalog) {
-        if matches!(
-            self.armed,
-            Some(Armed {
-                gap: Gap::Arguments { .. },
-                ..
-            })
-        ) {
-            return; // the password stands in an argument of its own
-        }
         let since = self.offset() + 1;
         let armed = |detector| Armed::new(detector, Grade::Password, Gap::UrlUser, since);
         self.armed = catalog.url().map(armed).or(self.armed);

@@ -303,6 +303,7 @@ const FOUND: &[&str] = &[
     "$db = mysqli_connect('localhost', 'root', '«P»');",
     "$db = new PDO('mysql:host=db;dbname=crm', 'root', '«P»');",
     "GraphDatabase.driver(uri, auth=(\"neo4j\", \"«P»\"))",
+    "client.login(\"https://ci:«P»@git.example/a\", 1)",
     "MySQLdb.connect(\"localhost\", \"root\", \"«P»\", \"crm\")",
     // addresses whose passwords are not encoded
     "postgres://app:«A»@db.example/crm",
