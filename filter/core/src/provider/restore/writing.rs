@@ -24,22 +24,19 @@ pub(in crate::provider) struct Tool {
     pub(in crate::provider) custom: bool,
 }
 
-/// Most calls of one stream whose tools are noted.
-const MAX_CALLS: usize = 256;
-
 /// Calls of a stream by where they stand, each with its tool if that writes files; without one if
-/// it was named in two ways.
-pub(in crate::provider) struct Writers<K> {
+/// it was named in two ways. `MOST` calls are noted.
+pub(in crate::provider) struct Writers<K, const MOST: usize> {
     calls: Vec<(K, Option<Tool>)>,
 }
 
-impl<K> Default for Writers<K> {
+impl<K, const MOST: usize> Default for Writers<K, MOST> {
     fn default() -> Self {
         Self { calls: Vec::new() }
     }
 }
 
-impl<K: PartialEq> Writers<K> {
+impl<K: PartialEq, const MOST: usize> Writers<K, MOST> {
     /// Notes the name of a call's tool. It may come again, but never another one.
     pub(in crate::provider) fn note(&mut self, call: K, name: &str, custom: bool) {
         let tool = is_writer(name).then(|| Tool {
@@ -50,7 +47,7 @@ impl<K: PartialEq> Writers<K> {
             if *known != tool {
                 *known = None;
             }
-        } else if self.calls.len() < MAX_CALLS {
+        } else if self.calls.len() < MOST {
             self.calls.push((call, tool));
         }
     }

@@ -62,7 +62,7 @@ pub(super) struct Choices {
     ended: Vec<(u64, bool)>,
     /// Calls whose tool's name is noted.
     called: Vec<CallPlace>,
-    writers: Writers<CallPlace>,
+    writers: Writers<CallPlace, MAX_TOOL_CALLS>,
     /// Root values of the last event.
     envelope: Vec<u8>,
 }

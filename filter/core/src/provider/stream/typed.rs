@@ -129,7 +129,7 @@ pub(super) struct Typed {
     channels: Vec<Channel>,
     /// Items that call a tool, and its name, masked.
     called: Vec<(u64, String)>,
-    writers: Writers<u64>,
+    writers: Writers<u64, MAX_REMEMBERED>,
     progress: Progress,
     /// What the caller has seen, while the rest is held.
     shown: Progress,
@@ -565,7 +565,7 @@ impl Typed {
 }
 
 /// The tool whose arguments a text is, if it writes files.
-fn tool_of<'t>(writers: &'t Writers<u64>, key: &Key) -> Option<&'t Tool> {
+fn tool_of<'t>(writers: &'t Writers<u64, MAX_REMEMBERED>, key: &Key) -> Option<&'t Tool> {
     let tool = writers.tool(&key.item);
     // The plain text of a custom tool is an input, and so are the arguments of Anthropic's.
     tool.filter(|tool| !tool.custom || key.field == Field::Input)
