@@ -15,7 +15,7 @@ use crate::{
     identity::Identity,
     json::Span,
     mask::{Finding, Masker, Passed},
-    policy::{self, Deciding, Rules, Verdict},
+    policy::{self, Rules, Verdict},
     provider::{Annotation, Detectors, MaskedRequest, Placed, ResponseFacts},
     repeats::{Digest, Written},
     time::UnixTime,
@@ -184,9 +184,10 @@ impl Draft {
             Action::Deny => "deny",
         };
         self.masked |= verdict.action != Action::Deny && masked.has_masked;
-        let deciding = Deciding::new(rules, Direction::Request, &masked.by_detector);
         self.findings_count += masked.findings_count;
-        self.add_findings(&masked.findings, "request", action, Some(&deciding));
+        self.add_findings(&masked.findings, "request", action, |detector, stays| {
+            verdict.rule_of(rules, Direction::Request, detector, stays)
+        });
         self.count("request", &masked.by_detector);
         for entry in &masked.unscanned {
             self.unscanned("request", entry.reason.name(), whole(entry.bytes));
@@ -281,9 +282,10 @@ impl Draft {
         }
         self.shadowed(&verdict);
         self.masked |= facts.has_masked;
-        let deciding = Deciding::new(rules, Direction::Answer, &facts.by_detector);
         self.findings_count += facts.findings_count;
-        self.add_findings(&facts.findings, "response", "mask", Some(&deciding));
+        self.add_findings(&facts.findings, "response", "mask", |detector, stays| {
+            verdict.rule_of(rules, Direction::Answer, detector, stays)
+        });
         self.count("response", &facts.by_detector);
         self.files(facts);
         for entry in &facts.unscanned {
@@ -402,7 +404,7 @@ impl Draft {
             self.count("request", &[(placed.finding.detector, 1)].into());
         }
         self.findings_count += placed.len() as u64;
-        self.add_findings(&placed, "request", "remove", None);
+        self.add_findings(&placed, "request", "remove", |_, _| None);
     }
 
     /// Placeholders in files that an answer writes.
@@ -446,19 +448,19 @@ impl Draft {
         self.envelope.content_truncated = Some(before || now);
     }
 
-    /// `deciding` knows the rules, if they were asked.
-    fn add_findings(
+    /// `rule_of` tells the rule of a detector's values, those that stay or the others.
+    fn add_findings<'r>(
         &mut self,
         placed: &[Placed],
         direction: &str,
         action: &str,
-        deciding: Option<&Deciding<'_>>,
+        rule_of: impl Fn(&str, bool) -> Option<&'r str>,
     ) {
         self.findings.extend(placed.iter().map(|placed| {
             let detector = placed.finding.detector;
             let rule = match placed.finding.passed {
                 Some(Passed::Exempt | Passed::Observed) => None,
-                passed => deciding.and_then(|it| it.rule(detector, passed.is_some())),
+                passed => rule_of(detector, passed.is_some()),
             };
             json!({
                 "rule": rule,

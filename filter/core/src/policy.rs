@@ -52,6 +52,8 @@ pub(crate) struct Verdict {
     pub(crate) shadowed: Vec<String>,
     /// Places of all rules that want a person asked, if that is what happens.
     pub(crate) asking: Vec<usize>,
+    /// Places of the rules in force that match.
+    in_force: Vec<usize>,
 }
 
 /// Decides over the findings of a direction, counted by detector, and over the tool calls among the
@@ -66,48 +68,6 @@ pub(crate) fn decide(
     findings: &BTreeMap<&str, u64>,
     items: &[ContentItem],
 ) -> Verdict {
-    let matching = matching(rules.all, direction, findings, items);
-    let enforced = || {
-        let matching = matching.iter().copied();
-        matching.filter(|(_, rule)| rules.is_enforced(rule))
-    };
-    let mut decided: Option<&Rule> = None;
-    for (_, rule) in enforced() {
-        if decided.is_none_or(|best| rule.action > best.action) {
-            decided = Some(rule);
-        }
-    }
-    let spoken_of = |detector: &&str| enforced().any(|(_, rule)| covers(rule, direction, detector));
-    let least = if rules.observes || findings.keys().all(spoken_of) {
-        Action::Allow
-    } else {
-        Action::Mask
-    };
-    let action = decided.map_or(least, |rule| rule.action).max(least);
-    let shadowed = matching
-        .iter()
-        .filter(|(_, rule)| !rules.is_enforced(rule) && rule.action > action)
-        .map(|(_, rule)| rule.name.clone())
-        .collect();
-    let asking = enforced()
-        .filter(|(_, rule)| action == Action::AskApproval && rule.action == action)
-        .map(|(place, _)| place)
-        .collect();
-    Verdict {
-        action,
-        rule: decided.map(|rule| rule.name.clone()),
-        shadowed,
-        asking,
-    }
-}
-
-/// Rules that match, each with its place.
-fn matching<'r>(
-    rules: &'r [Rule],
-    direction: Direction,
-    findings: &BTreeMap<&str, u64>,
-    items: &[ContentItem],
-) -> Vec<(usize, &'r Rule)> {
     let matches = |place: usize, rule: &Rule| match &rule.condition {
         Condition::Findings { at_least, .. } => {
             let covered = findings.iter();
@@ -116,47 +76,68 @@ fn matching<'r>(
         }
         Condition::ToolCall => items.iter().any(|item| item.met.contains(&place)),
     };
-    let places = rules.iter().enumerate();
-    places
+    let matching = rules.all.iter().enumerate();
+    let (in_force, in_shadow): (Vec<_>, Vec<_>) = matching
         .filter(|(place, rule)| matches(*place, rule))
-        .collect()
+        .partition(|(_, rule)| rules.is_enforced(rule));
+    let decided = strongest(in_force.iter().map(|(_, rule)| *rule));
+    let spoken_of = |detector: &&str| {
+        let mut in_force = in_force.iter();
+        in_force.any(|(_, rule)| covers(rule, direction, detector))
+    };
+    let least = if rules.observes || findings.keys().all(spoken_of) {
+        Action::Allow
+    } else {
+        Action::Mask
+    };
+    let action = decided.map_or(least, |rule| rule.action).max(least);
+    let shadowed = in_shadow
+        .iter()
+        .filter(|(_, rule)| rule.action > action)
+        .map(|(_, rule)| rule.name.clone())
+        .collect();
+    let asking = in_force
+        .iter()
+        .filter(|(_, rule)| action == Action::AskApproval && rule.action == action)
+        .map(|(place, _)| *place)
+        .collect();
+    Verdict {
+        action,
+        rule: decided.map(|rule| rule.name.clone()),
+        shadowed,
+        asking,
+        in_force: in_force.iter().map(|(place, _)| *place).collect(),
+    }
 }
 
-/// Which rules decided over single findings of a direction.
-pub(crate) struct Deciding<'r> {
-    /// Rules in force that match.
-    rules: Vec<&'r Rule>,
-    direction: Direction,
-}
-
-impl<'r> Deciding<'r> {
-    pub(crate) fn new(
+impl Verdict {
+    /// The rule that decided over one finding: the strongest that speaks of its detector; of a value
+    /// that stays the one that allows it. `rules` and `direction` are those of the verdict.
+    pub(crate) fn rule_of<'r>(
+        &self,
         rules: Rules<'r>,
         direction: Direction,
-        findings: &BTreeMap<&str, u64>,
-    ) -> Self {
-        let matching = matching(rules.all, direction, findings, &[]).into_iter();
-        let matching = matching.map(|(_, rule)| rule);
-        Self {
-            rules: matching.filter(|rule| rules.is_enforced(rule)).collect(),
-            direction,
-        }
-    }
-
-    /// The strongest that speaks of the detector; of a value that stays the one that allows it.
-    pub(crate) fn rule(&self, detector: &str, stays: bool) -> Option<&'r str> {
-        let mut decided: Option<&Rule> = None;
-        for rule in &self.rules {
-            let speaks = covers(rule, self.direction, detector);
-            if speaks
-                && (!stays || rule.action == Action::Allow)
-                && decided.is_none_or(|best| rule.action > best.action)
-            {
-                decided = Some(rule);
-            }
-        }
+        detector: &str,
+        stays: bool,
+    ) -> Option<&'r str> {
+        let in_force = self.in_force.iter();
+        let in_force = in_force.filter_map(|place| rules.all.get(*place));
+        let decided = strongest(in_force.filter(|rule| {
+            covers(rule, direction, detector) && (!stays || rule.action == Action::Allow)
+        }));
         decided.map(|rule| &*rule.name)
     }
+}
+
+/// The rule with the strongest action; of equal ones the first.
+fn strongest<'r>(rules: impl Iterator<Item = &'r Rule>) -> Option<&'r Rule> {
+    rules.reduce(|best, rule| {
+        if rule.action > best.action {
+            rule
+        } else {
+            best
+        }
+    })
 }
 
 /// The items that made a rule match: its cause set.

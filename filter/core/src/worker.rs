@@ -163,7 +163,7 @@ impl Worker {
             keys: KeyStore::new(config.issuers.len()),
             desk_keys: KeyStore::new(usize::from(config.approvals.is_some())),
             ledger: Ledger::default(),
-            catalog: Rc::new(config.detectors.catalog()),
+            catalog: config.detectors.catalog(),
             maskers: HashMap::new(),
             passes: PassesInForce::default(),
             tokens: TokenCache::default(),

@@ -1,6 +1,6 @@
 //! The detectors of a configuration: those of the gateway, and its own.
 
-use std::rc::Rc;
+use std::{fmt, rc::Rc};
 
 use wildmatch::WildMatch;
 
@@ -17,10 +17,22 @@ const MAX_EXAMPLE_BYTES: usize = 4096;
 const MAX_EXAMPLES: usize = 64;
 
 /// All detectors that a configuration knows.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Detectors {
     packs: Packs,
     customs: Option<Rc<Customs>>,
+    /// The table with `customs`, with which their examples were tried.
+    tried: Option<Rc<Catalog>>,
+}
+
+impl fmt::Debug for Detectors {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Detectors")
+            .field("packs", &self.packs)
+            .field("customs", &self.customs)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Detectors {
@@ -35,7 +47,7 @@ impl Detectors {
         }
         let none = Self {
             packs: raw.packs.iter().map(|pack| pack_of(*pack)).collect(),
-            customs: None,
+            ..Self::default()
         };
         let all = &raw.custom;
         let path = |place: usize, key: &str| format!("masking.custom[{place}]{key}");
@@ -52,7 +64,7 @@ impl Detectors {
             }
         };
         let catalog = Rc::new(Catalog::of(none.packs).with(Rc::clone(&customs)));
-        let masker = Masker::new(catalog, &MaskKeys::default(), "", "");
+        let masker = Masker::new(Rc::clone(&catalog), &MaskKeys::default(), "", "");
         for (place, raw) in all.iter().enumerate() {
             let anchor = raw.anchor.as_deref().unwrap_or_default();
             let begins = customs.begins_with(place, anchor);
@@ -87,6 +99,7 @@ impl Detectors {
         }
         Self {
             customs: Some(customs),
+            tried: Some(catalog),
             ..none
         }
     }
@@ -113,12 +126,9 @@ impl Detectors {
     }
 
     /// The table that finds them.
-    pub fn catalog(&self) -> Catalog {
-        let catalog = Catalog::of(self.packs);
-        match &self.customs {
-            Some(customs) => catalog.with(Rc::clone(customs)),
-            None => catalog,
-        }
+    pub fn catalog(&self) -> Rc<Catalog> {
+        let tried = self.tried.as_ref().map(Rc::clone);
+        tried.unwrap_or_else(|| Rc::new(Catalog::of(self.packs)))
     }
 }
 

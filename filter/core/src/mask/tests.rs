@@ -427,16 +427,21 @@ fn a_value_that_is_too_long_to_be_kept_does_not_pass() {
     }
 }
 
-#[test]
-fn a_detector_of_the_deployment_may_begin_with_a_sign() {
+/// A masker with one detector of the deployment, `acme-key`.
+fn with_custom(pattern: &str, check: CustomCheck) -> Masker {
     let custom = Custom {
         name: "acme-key",
-        pattern: "~acme[a-z0-9]{12}",
-        check: CustomCheck::Plain,
+        pattern,
+        check,
     };
     let customs = Rc::new(Customs::compile(&[custom]).unwrap());
     let catalog = Rc::new(Catalog::new().with(customs));
-    let masker = Masker::new(catalog, &keys(), "acme", "mia");
+    Masker::new(catalog, &keys(), "acme", "mia")
+}
+
+#[test]
+fn a_detector_of_the_deployment_may_begin_with_a_sign() {
+    let masker = with_custom("~acme[a-z0-9]{12}", CustomCheck::Plain);
     // one that its check refuses, and one that it does not
     let text = "see ~acmexxxxxxxxxxxx and ~acmeq7zk2lmx9vtb on ~";
     let mut findings = Vec::new();
@@ -461,14 +466,8 @@ fn an_address_directly_behind_a_masked_value_is_read() {
 
 #[test]
 fn a_detector_of_the_deployment_finds_its_values_in_any_cut() {
-    let custom = Custom {
-        name: "acme-key",
-        pattern: "(?:acme)-(?:[a-z0-9]{8}-){1,3}[A-F]{4}",
-        check: CustomCheck::None,
-    };
-    let customs = Rc::new(Customs::compile(&[custom]).unwrap());
-    let catalog = Rc::new(Catalog::new().with(customs));
-    let masker = Masker::new(catalog, &keys(), "acme", "mia");
+    let pattern = "(?:acme)-(?:[a-z0-9]{8}-){1,3}[A-F]{4}";
+    let masker = with_custom(pattern, CustomCheck::None);
     let text = "x acme-q7zk2lmx-9vtb4rnw-ABCD, acme-q7zk2lmx- and a long word, \
                 \"acme-q7zk2lmx-ABCD\" xacme-q7zk2lmx-ABCD acme-q7zk2lmx-ABCDE MASKED_ACME_KEY_ABCDEFGHIJKLMNOP";
     let mut findings = Vec::new();

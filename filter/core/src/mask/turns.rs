@@ -59,7 +59,7 @@ impl Turns {
     /// The places from this one on, but for the last, that give reasons.
     pub(super) fn of<'a>(&'a self, bytes: &'a [u8], from: usize) -> Places<'a> {
         let before = from.checked_sub(1).and_then(|before| bytes.get(before));
-        let before = before.map_or(0, |byte| self.misfits_of(*byte));
+        let before = before.map_or(0, |byte| misfits_of(&self.misfits, *byte));
         Places {
             turns: self,
             bytes,
@@ -67,13 +67,10 @@ impl Turns {
             state: NONE_YET | before,
         }
     }
+}
 
-    fn misfits_of(&self, byte: u8) -> u64 {
-        self.misfits
-            .get(usize::from(byte))
-            .copied()
-            .unwrap_or_default()
-    }
+fn misfits_of(misfits: &[u64; 256], byte: u8) -> u64 {
+    misfits.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
 /// Reads a text: each byte moves all lanes on by one.
@@ -95,8 +92,7 @@ impl Iterator for Places<'_> {
         let rest = self.bytes.get(self.next..).unwrap_or_default();
         let misfits: &[u64; 256] = &self.turns.misfits;
         for (index, byte) in rest.iter().enumerate() {
-            let new = misfits.get(usize::from(*byte)).copied();
-            state = state >> BUCKETS | new.unwrap_or_default();
+            state = state >> BUCKETS | misfits_of(misfits, *byte);
             if state & LAST != LAST {
                 self.state = state;
                 self.next += index + 1;

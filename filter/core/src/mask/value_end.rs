@@ -51,27 +51,24 @@ pub(super) fn quoted_end(bytes: &[u8], is_final: bool, at: usize, quote: u8, esc
 
 /// The end of a value without quotes.
 pub(super) fn bare_end(bytes: &[u8], is_final: bool, at: usize) -> End {
-    let rest = bytes.get(at..).unwrap_or_default();
-    let end = rest
-        .iter()
-        .take(VALUE_CAP + 1)
-        .position(|byte| !is_bare(*byte));
-    match end {
-        Some(end) => match rest.get(end) {
-            Some(b'(' | b'[' | b'{') => End::Never,
-            _ => End::At(at + end),
-        },
-        None if rest.len() > VALUE_CAP => End::Never,
-        None if is_final => End::At(bytes.len()),
-        None => End::More,
+    match run_end(bytes, is_final, at, is_bare) {
+        End::At(end) if matches!(bytes.get(end), Some(b'(' | b'[' | b'{')) => End::Never,
+        end => end,
     }
 }
 
 /// The end of words with spaces between them.
 pub(super) fn words_end(bytes: &[u8], is_final: bool, at: usize) -> End {
+    run_end(bytes, is_final, at, |byte| {
+        byte.is_ascii_lowercase() || byte == b' '
+    })
+}
+
+/// The end of a run of such bytes.
+fn run_end(bytes: &[u8], is_final: bool, at: usize, holds: fn(u8) -> bool) -> End {
     let rest = bytes.get(at..).unwrap_or_default();
-    let in_words = |byte: &u8| byte.is_ascii_lowercase() || *byte == b' ';
-    match rest.iter().take(VALUE_CAP + 1).position(|b| !in_words(b)) {
+    let end = rest.iter().take(VALUE_CAP + 1).position(|b| !holds(*b));
+    match end {
         Some(end) => End::At(at + end),
         None if rest.len() > VALUE_CAP => End::Never,
         None if is_final => End::At(bytes.len()),

@@ -69,11 +69,7 @@ impl TextMask {
         }
         self.object = self.object.filter(|object| object.goes_on(raw, since));
         if let Some(gap) = arguments(raw, byte) {
-            self.armed = run
-                .masker
-                .catalog()
-                .password()
-                .map(|(detector, grade)| Armed::new(detector, grade, gap, since).strict());
+            self.armed = Armed::argument(run.masker.catalog(), gap, since);
             return;
         }
         let gap = Gap::AfterKey {
@@ -161,12 +157,7 @@ impl TextMask {
             && matches!(armed.gap, Gap::AfterOperator { .. })
         {
             let gap = Gap::Arguments { before: 1 };
-            let since = armed.since;
-            self.armed = run
-                .masker
-                .catalog()
-                .password()
-                .map(|(detector, grade)| Armed::new(detector, grade, gap, since).strict());
+            self.armed = Armed::argument(run.masker.catalog(), gap, armed.since);
             return Verdict::Pass;
         }
         match armed.gap {
@@ -340,6 +331,12 @@ impl Armed {
             strict: false,
             env: false,
         }
+    }
+
+    /// Expects a password among arguments, if there is a detector of passwords.
+    fn argument(catalog: &Catalog, gap: Gap, since: u64) -> Option<Self> {
+        let (detector, grade) = catalog.password()?;
+        Some(Self::new(detector, grade, gap, since).strict())
     }
 
     pub(super) fn strict(self) -> Self {

@@ -41,9 +41,11 @@ const CALLS: [(&str, u8); 15] = [
 
 /// The way to the password in the arguments of a call, if this is a call that takes one.
 pub(super) fn arguments(raw: &str, byte: u8) -> Option<Gap> {
+    if byte != b'(' {
+        return None;
+    }
     let call = CALLS.iter().find(|(call, _)| raw.ends_with(call));
-    call.filter(|_| byte == b'(')
-        .map(|(_, before)| Gap::Arguments { before: *before })
+    call.map(|(_, before)| Gap::Arguments { before: *before })
 }
 
 impl TextMask {
