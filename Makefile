@@ -42,7 +42,7 @@ tests: programs
 
 .PHONY: unit
 unit: ## The fast tests: without Envoy, BigQuery and clients
-	cargo test --locked -p contract -p filter-core -p approvals -p gate
+	cargo test --locked -p contract -p filter-core -p bigquery -p lineage -p approvals -p gate
 
 .PHONY: test-wasm
 test-wasm: $(CACHE)/rust.done $(CACHE)/wasm-bindgen.done ## The core's vectors as wasm in V8: the same results as natively
@@ -73,7 +73,7 @@ check: ## Format, lints, documentation
 	rustfmt --check fuzz/src/lib.rs fuzz/fuzz_targets/*.rs
 	cargo clippy --workspace --exclude filter --all-targets --locked -- -D warnings
 	cargo clippy -p filter --target wasm32-wasip1 --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc -p contract -p filter-core --no-deps --locked --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc -p contract -p filter-core -p bigquery --no-deps --locked --quiet
 
 .PHONY: bench
 bench: $(CACHE)/venv.done wasm ## What the gateway costs against bare Envoy, as target/bench/report.json; QUICK=1 for less

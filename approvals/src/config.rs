@@ -3,9 +3,8 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
+use contract::Token;
 use http::Uri;
-use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
 
 use crate::{ledger::Bounds, store::Limits};
 
@@ -105,32 +104,6 @@ pub struct Approver {
     pub person: String,
     /// How they prove it.
     pub token: Token,
-}
-
-/// A token that can be compared and neither printed nor found by timing.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token([u8; 32]);
-
-impl Token {
-    /// Takes the token in.
-    pub fn new(token: &str) -> Self {
-        Self(Sha256::digest(token).into())
-    }
-
-    /// Whether it is this one.
-    pub fn is(&self, other: &Self) -> bool {
-        bool::from(self.same(other))
-    }
-
-    fn same(&self, other: &Self) -> Choice {
-        self.0.ct_eq(&other.0)
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(***)")
-    }
 }
 
 impl Arguments {

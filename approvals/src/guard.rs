@@ -8,8 +8,9 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use contract::Token;
 
-use crate::config::{Approver, Config, Public, Token};
+use crate::config::{Approver, Config, Public};
 
 /// What the desk answers to.
 #[derive(Clone, Debug)]

@@ -13,12 +13,14 @@ use axum::{
     response::{Html, IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use contract::approval::{ApprovalState, AskFinding, Covers, Verdict, is_approval_id};
+use contract::{
+    Token,
+    approval::{ApprovalState, AskFinding, Covers, Verdict, is_approval_id},
+};
 use serde::Deserialize;
 
 use crate::{
     api::{App, Failure},
-    config::Token,
     desk::{Fault, OwnedDecision},
     history::DESK,
     ledger::{Approval, Detail, Happened},

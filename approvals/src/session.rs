@@ -10,7 +10,9 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::{config::Token, state::Seconds};
+use contract::Token;
+
+use crate::state::Seconds;
 
 /// All sessions.
 #[derive(Default)]

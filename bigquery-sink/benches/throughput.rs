@@ -6,13 +6,15 @@
 //!
 //! ```text
 //! cargo bench -p bigquery-sink --bench throughput -- --json [--records N] [--bytes N] [--streams N]
-//!     [--batch N] [--runs N] [--sink-core N] [--client-core N]
+//!     [--batch N] [--runs N] [--sink-core N] [--client-core N] [--code] [--lineage]
 //! ```
 
 #![allow(
     clippy::cast_precision_loss,
     clippy::expect_used,
     clippy::float_cmp,
+    clippy::format_push_string,
+    clippy::struct_excessive_bools,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
@@ -78,6 +80,12 @@ struct Arguments {
     /// Holds the sink for so many seconds before the load, to attach a profiler
     #[arg(long, default_value_t = 0)]
     hold: u64,
+    /// Answers are code in fences, not noise
+    #[arg(long)]
+    code: bool,
+    /// Fingerprints are loaded too; their rate is told
+    #[arg(long)]
+    lineage: bool,
     /// Set by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -118,6 +126,11 @@ fn main() {
         "appended_per_s": median("appended_per_s"),
         "cpu_us_per_record": median("cpu_us_per_record"),
         "peak_rss_mib": median("peak_rss_mib"),
+        "lineage_per_s": median("lineage_per_s"),
+        "lineage_behind_at_end": median("lineage_behind_at_end"),
+        "lineage_skipped": median("lineage_skipped"),
+        "fingerprints_per_record": median("fingerprints_per_record"),
+        "cpu_us_per_record_with_lineage": median("cpu_us_per_record_with_lineage"),
         "spread": {
             "received_per_s": spread("received_per_s"),
             "durable_per_s": spread("durable_per_s"),
@@ -135,7 +148,12 @@ async fn run(arguments: &Arguments) -> Value {
     let fake = Fake::start().await;
     fake.world().forgetful = true;
     let core = arguments.sink_core.to_string();
-    let mut sink = Sink::prepare(fake.direct.0, fake.direct.1, "bench", &[]);
+    let more: &[&str] = if arguments.lineage {
+        &["--lineage"]
+    } else {
+        &[]
+    };
+    let mut sink = Sink::prepare(fake.direct.0, fake.direct.1, "bench", more);
     sink.run_by(&["taskset", "-c", &core]).await;
     eventually("ready", async || {
         (sink.ready().await.0 == 200).then_some(())
@@ -179,6 +197,14 @@ async fn run(arguments: &Arguments) -> Value {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     let cpu = cpu_us(process) - before;
+    let waiting = sink.metric("sink_lineage_waiting_records").await;
+    while sink.metric("sink_lineage_waiting_records").await > 0.0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let followed = start.elapsed().as_secs_f64();
+    let cpu_followed = cpu_us(process) - before;
+    let fingerprints = sink.metric("sink_lineage_rows_appended_total").await;
+    let skipped = sink.metric("sink_lineage_skipped_records").await;
     assert!(fake.world().violations.is_empty());
     let rate = |seconds: f64| records as f64 / seconds;
     json!({
@@ -187,6 +213,11 @@ async fn run(arguments: &Arguments) -> Value {
         "appended_per_s": rate(appended),
         "cpu_us_per_record": cpu / records as f64,
         "peak_rss_mib": peak_rss_mib(process),
+        "lineage_per_s": rate(followed),
+        "lineage_behind_at_end": waiting,
+        "lineage_skipped": skipped,
+        "fingerprints_per_record": fingerprints / records as f64,
+        "cpu_us_per_record_with_lineage": cpu_followed / records as f64,
     })
 }
 
@@ -194,6 +225,7 @@ async fn run(arguments: &Arguments) -> Value {
 fn load(arguments: &Arguments, stream: u8) -> Vec<StreamAccessLogsMessage> {
     let mut filter = Filter::new(stream);
     let mut random = StdRng::seed_from_u64(stream.into());
+    let mut lines = StdRng::seed_from_u64(stream.into());
     let mut text = |length: usize| -> String {
         (0..length)
             .map(|_| char::from(random.random_range(b' '..b'~')))
@@ -216,7 +248,11 @@ fn load(arguments: &Arguments, stream: u8) -> Vec<StreamAccessLogsMessage> {
         };
         let content = Content {
             request_content: Some(text(padding / 2)),
-            response_content: Some(text(padding - padding / 2)),
+            response_content: Some(if arguments.code {
+                answer(&mut lines, padding - padding / 2)
+            } else {
+                text(padding - padding / 2)
+            }),
         };
         filter.seal(envelope, &content)
     };
@@ -230,6 +266,28 @@ fn load(arguments: &Arguments, stream: u8) -> Vec<StreamAccessLogsMessage> {
         })),
     };
     entries.chunks(arguments.batch).map(message).collect()
+}
+
+/// An answer with code of about so many bytes.
+fn answer(random: &mut StdRng, length: usize) -> String {
+    let mut code = String::new();
+    while code.len() < length {
+        let mut name = || {
+            let length = random.random_range(2..9);
+            let letters = (0..length).map(|_| char::from(random.random_range(b'a'..=b'z')));
+            letters.collect::<String>()
+        };
+        let (one, two, three) = (name(), name(), name());
+        let number = random.random_range(0..9999);
+        code += &match number % 4 {
+            0 => format!("    if {one}.{two} > {number} {{\n"),
+            1 => format!("        {one} = {two}({three}, \"{one}\");\n"),
+            2 => format!("    }} else if {one} == {two} && {three}[{number}] {{\n"),
+            _ => format!("    // {one} {two} {three}\n    return {two} - {one};\n"),
+        };
+    }
+    let text = format!("So:\n```\n{code}```\n");
+    json!([{ "channel": "choices[0].delta.content", "text": text }]).to_string()
 }
 
 fn entries(message: &StreamAccessLogsMessage) -> usize {

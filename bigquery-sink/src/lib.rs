@@ -2,19 +2,25 @@
 //!
 //! ```text
 //! Envoy ─► receive ─► row ─► writer ─► spool ─► upload ─► bigquery
+//!                              └ checkpoint
 //! ```
 //!
-//! Exactly once from the moment a row is durable: see [`spool`] and [`upload`].
+//! Exactly once from the moment a row is durable: see [`spool`] and [`upload`]. Beside it [`lineage`] reads
+//! the rows that BigQuery has, and loads fingerprints of the code in them; [`lookup`] answers auditors.
 
 pub mod bigquery;
+pub mod checkpoint;
 pub mod config;
 pub mod health;
 pub mod http;
+pub mod lineage;
+pub mod lookup;
 pub mod metrics;
 pub mod receive;
 pub mod retry;
 pub mod row;
 pub mod spool;
+pub mod tls;
 pub mod upload;
 pub mod writer;
 
@@ -37,4 +43,9 @@ pub fn now() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Waits until the sink is to stop, also if nobody is left to say so.
+pub(crate) async fn stopped(mut stop: tokio::sync::watch::Receiver<bool>) {
+    let _gone = stop.wait_for(|stop| *stop).await;
 }

@@ -5,24 +5,31 @@ mod dead_letters;
 use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
+use axum::serve::Listener;
 use bigquery_sink::{
-    bigquery::{Auth, Rest, Storage},
+    bigquery::{Auth, Endpoint, Rest, Storage, Table},
+    checkpoint::{self, Checkpoints},
     config::{Arguments, Config},
     health::Health,
-    http::{Pages, router},
+    http::{Pages, probes, router},
+    lineage::Follower,
+    lookup::{self, Lookups},
     metrics::Metrics,
     receive::Receiver,
     row::Rows,
     spool::Spool,
-    upload::Uploader,
+    tls::{Protocol, TlsListener},
+    upload::{UploadError, Uploader},
     writer::Writer,
 };
 use clap::Parser;
+use filter_core::worker::FINGERPRINT_KEYS;
 use tokio::{
     net::TcpListener,
     select,
     signal::unix::{SignalKind, signal},
     sync::watch,
+    task::JoinHandle,
     time::{Instant, timeout_at},
 };
 use tonic::transport::{Server, server::TcpIncoming};
@@ -38,10 +45,20 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse(); // ends with 2 on wrong usage
     let keys = std::env::var("GATE_SINK_KEYS").ok();
-    let config = match arguments.check(keys.as_deref()) {
+    let checkpoint_keys = std::env::var("GATE_CHECKPOINT_KEYS").ok();
+    let config = match arguments.check(keys.as_deref(), checkpoint_keys.as_deref()) {
         Ok(config) => config,
         Err(faults) => {
             complain(&faults.join("\n"));
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    let of_filter = std::env::var(FINGERPRINT_KEYS).ok();
+    let auditors = std::env::var(lookup::AUDITORS).ok();
+    let lookups = match lookup::Settings::read(of_filter.as_deref(), auditors.as_deref()) {
+        Ok(lookups) => lookups,
+        Err(fault) => {
+            complain(&fault);
             return ExitCode::from(WRONG_USAGE);
         }
     };
@@ -68,7 +85,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(run(config));
+    let result = runtime.block_on(run(config, lookups));
     runtime.shutdown_timeout(Duration::from_secs(1));
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -97,7 +114,7 @@ impl From<anyhow::Error> for Stop {
     }
 }
 
-async fn run(config: Config) -> Result<(), Stop> {
+async fn run(config: Config, lookups: Option<lookup::Settings>) -> Result<(), Stop> {
     let spool = Spool::open(&config.spool, config.spool_limits)
         .with_context(|| format!("cannot open the spool in {}", config.spool.display()))?;
     let auth = |emulator: bool| {
@@ -108,40 +125,106 @@ async fn run(config: Config) -> Result<(), Stop> {
         }
     };
     let usage = |error: anyhow::Error| Stop::Usage(error);
-    let (rest_url, rest_emulator) = config.rest.clone();
-    let rest_auth = auth(rest_emulator).map_err(|error| usage(error.into()))?;
-    let rest = Rest::new(rest_url, rest_auth, config.target.clone(), rest_emulator)
-        .context("cannot set up the REST client")?;
-    let (grpc_url, grpc_emulator) = config.grpc.clone();
-    let grpc_auth = auth(grpc_emulator).map_err(|error| usage(error.into()))?;
-    let storage = Storage::new(grpc_url.as_str(), grpc_auth, config.target.clone())
+    let rest_auth = auth(config.rest.emulator).map_err(|error| usage(error.into()))?;
+    let rest = Rest::new(
+        config.rest.clone(),
+        rest_auth,
+        config.target.clone(),
+        config.options.clone(),
+    )
+    .context("cannot set up the REST client")?;
+    let grpc_auth = auth(config.grpc.emulator).map_err(|error| usage(error.into()))?;
+    let storage = Storage::new(config.grpc.url.as_str(), grpc_auth, config.target.clone())
         .context("cannot set up the gRPC client")?;
     let access_log = listen(config.listen_access_log).await.map_err(usage)?;
     let http = listen(config.listen_http).await.map_err(usage)?;
+    let probed = match config.listen_probes {
+        Some(address) => Some(listen(address).await.map_err(usage)?),
+        None => None,
+    };
+    let (access_log, http) = match &config.tls {
+        Some(files) => {
+            let tls = |listener, protocol| {
+                TlsListener::new(listener, files.clone(), protocol)
+                    .map_err(|error| usage(error.into()))
+            };
+            let access_log = tls(access_log, Protocol::Grpc)?;
+            let http = tls(http, Protocol::Http)?;
+            (Door::Tls(access_log), Door::Tls(http))
+        }
+        None => (Door::Plain(access_log), Door::Plain(http)),
+    };
 
     let metrics = Arc::new(Metrics::default());
     let health = Arc::new(Health::default());
     // Stopping goes from the front to the back: each stage ends when the one before has.
     let (stop_receiving, receiving) = watch::channel(false);
     let (stop_uploading, uploading) = watch::channel(false);
-    let (writer, mut writing) = Writer::start(spool.clone(), Arc::clone(&metrics));
-    let rows = Rows {
+    let (lines, file) = config
+        .checkpoint_file
+        .clone()
+        .filter(|_| config.checkpoint_keys.is_some())
+        .map(|file| checkpoint::write_file(file, Arc::clone(&metrics)))
+        .unzip();
+    let checkpoints = Checkpoints::new(
+        config.checkpoint_keys.clone(),
+        config.deployment.clone(),
+        config.checkpoint_interval,
+        lines,
+        Arc::clone(&metrics),
+    );
+    let (writer, mut writing) = Writer::start(spool.clone(), Arc::clone(&metrics), checkpoints);
+    let rows = Arc::new(Rows {
         keys: config.keys.clone(),
         deployment: config.deployment.clone(),
         max_row_bytes: config.max_row_bytes(),
-    };
-    let receiver = Receiver::new(rows, writer, Arc::clone(&metrics), receiving.clone());
-    let mut stop_listening = receiving;
-    let mut server = tokio::spawn(
-        Server::builder()
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
-            .http2_keepalive_interval(Some(Duration::from_mins(1)))
-            .add_service(receiver.into_service())
-            .serve_with_incoming_shutdown(TcpIncoming::from(access_log), async move {
-                let _gone = stop_listening.wait_for(|stop| *stop).await;
-            }),
+    });
+    let receiver = Receiver::new(
+        Arc::clone(&rows),
+        writer.clone(),
+        Arc::clone(&metrics),
+        receiving.clone(),
     );
+    let mut stop_listening = receiving.clone();
+    let service = Server::builder()
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_keepalive_interval(Some(Duration::from_mins(1)))
+        .add_service(receiver.into_service());
+    let stopped = async move {
+        let _gone = stop_listening.wait_for(|stop| *stop).await;
+    };
+    let mut server = match access_log {
+        Door::Plain(listener) => {
+            let incoming = TcpIncoming::from(listener);
+            tokio::spawn(service.serve_with_incoming_shutdown(incoming, stopped))
+        }
+        Door::Tls(incoming) => {
+            tokio::spawn(service.serve_with_incoming_shutdown(incoming, stopped))
+        }
+    };
+    let follow = config.lineage.map(|_| config.lineage_max_bytes);
+    spool
+        .follow(follow)
+        .context("cannot keep rows for their fingerprints")?;
+    let (stop_following, following) = watch::channel(false);
+    let follower = match config.lineage {
+        Some(limits) => {
+            let target = config.target.of(Table::Lineage);
+            let auth_of = |endpoint: &Endpoint| auth(endpoint.emulator);
+            let rest_auth = auth_of(&config.rest).map_err(|error| usage(error.into()))?;
+            let grpc_auth = auth_of(&config.grpc).map_err(|error| usage(error.into()))?;
+            let options = config.options.clone();
+            let rest = Rest::new(config.rest.clone(), rest_auth, target.clone(), options)
+                .context("cannot set up the REST client")?;
+            let storage = Storage::new(config.grpc.url.as_str(), grpc_auth, target)
+                .context("cannot set up the gRPC client")?;
+            let (spool, metrics) = (spool.clone(), Arc::clone(&metrics));
+            let follower = Follower::new(spool, rest, storage, metrics, limits, following);
+            Some(tokio::spawn(follower.run()))
+        }
+        None => None,
+    };
     let uploader = Uploader::new(
         spool.clone(),
         rest,
@@ -152,12 +235,22 @@ async fn run(config: Config) -> Result<(), Stop> {
         uploading,
     );
     let mut upload = tokio::spawn(uploader.run());
+    let lookups = Lookups::new(lookups, config.deployment.clone(), writer.clone());
     let pages = Pages {
         metrics,
         health,
         spool: spool.clone(),
+        rows,
+        writer,
     };
-    let pages = tokio::spawn(async move { axum::serve(http, router(pages)).await });
+    if let Some(listener) = probed {
+        serve(listener, probes(pages.clone()), receiving.clone());
+    }
+    let routes = router(pages).merge(lookup::router(lookups));
+    let pages = match http {
+        Door::Plain(listener) => serve(listener, routes, receiving),
+        Door::Tls(listener) => serve(listener, routes, receiving),
+    };
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     info!(
@@ -172,7 +265,10 @@ async fn run(config: Config) -> Result<(), Stop> {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
         ended = &mut writing => return Err(ended_early("writing to the spool", ended)),
-        ended = &mut upload => return Err(ended_early("uploading", ended)),
+        ended = &mut upload => return Err(match ended {
+            Ok(Err(error @ UploadError::Table(_))) => usage(error.into()),
+            ended => ended_early("uploading", ended),
+        }),
         ended = &mut server => return Err(ended_early("the access log service", ended)),
     }
     info!("stopping");
@@ -183,6 +279,10 @@ async fn run(config: Config) -> Result<(), Stop> {
             .await
             .map_err(anyhow::Error::from)?
             .context("the access log service failed")?;
+        pages
+            .await
+            .map_err(anyhow::Error::from)?
+            .context("the HTTP service failed")?;
         writing
             .await
             .map_err(anyhow::Error::from)?
@@ -201,10 +301,48 @@ async fn run(config: Config) -> Result<(), Stop> {
             .context("uploading failed")?,
         Err(_) => upload.abort(),
     }
-    pages.abort();
+    if let Some(file) = file
+        && timeout_at(end, file).await.is_err()
+    {
+        warn!("the file of checkpoints could not be written in time");
+    }
+    stop_following.send_replace(true);
+    if let Some(mut follower) = follower {
+        match timeout_at(end, &mut follower).await {
+            Ok(result) => result
+                .map_err(anyhow::Error::from)?
+                .context("loading fingerprints failed")?,
+            Err(_) => follower.abort(),
+        }
+    }
     let status = spool.status();
     info!(waiting = status.next_seq - status.first_unacked, "stopped");
     Ok(())
+}
+
+/// How connections come in.
+enum Door {
+    Plain(TcpListener),
+    Tls(TlsListener),
+}
+
+/// Serves pages until `stop` says so.
+fn serve<L>(
+    listener: L,
+    pages: axum::Router,
+    mut stop: watch::Receiver<bool>,
+) -> JoinHandle<std::io::Result<()>>
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+{
+    tokio::spawn(async move {
+        axum::serve(listener, pages)
+            .with_graceful_shutdown(async move {
+                let _gone = stop.wait_for(|stop| *stop).await;
+            })
+            .await
+    })
 }
 
 async fn listen(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {

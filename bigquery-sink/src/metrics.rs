@@ -1,6 +1,6 @@
 //! What the sink counts, in Prometheus' text format. Labels come from closed lists only.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use prometheus_client::{
     encoding::text::encode,
@@ -29,6 +29,23 @@ pub struct Metrics {
     spool_full: Gauge,
     dead_letters_kept: Gauge,
     streams: Gauge,
+    checkpoints: Counter,
+    checkpoints_not_written: Counter,
+    checkpoint_age: Seconds,
+    /// When the last checkpoint was made, in microseconds since 1970; 0 if none is wanted.
+    checkpoint_at: AtomicI64,
+    lineage: Lineage,
+}
+
+/// What happens to fingerprints.
+#[derive(Default)]
+struct Lineage {
+    appended: Counter,
+    failures: Counter,
+    refused: Counter,
+    waiting: Gauge,
+    waiting_bytes: Gauge,
+    skipped: Gauge,
 }
 
 type Label = [(&'static str, &'static str); 1];
@@ -38,7 +55,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
         let received = Family::default();
-        let help = "Log entries that are durable, by what they carried: record, bare, tombstone";
+        let help = "Log entries that are durable, by what they carried: record, bare, tombstone; lookup for questions of auditors";
         registry.register("sink_records_received", help, received.clone());
         let repeats = Counter::default();
         let help = "Received records that were stored before and so dropped";
@@ -81,6 +98,25 @@ impl Default for Metrics {
         let streams = Gauge::default();
         let help = "Access log streams that Envoy has open";
         registry.register("sink_access_log_streams", help, streams.clone());
+        let checkpoints = Counter::default();
+        let help = "Signed checkpoints that are durable";
+        registry.register("sink_checkpoints", help, checkpoints.clone());
+        let checkpoints_not_written = Counter::default();
+        let help = "Failures to write a checkpoint into the file for them; it is tried again";
+        registry.register(
+            "sink_checkpoint_file_errors",
+            help,
+            checkpoints_not_written.clone(),
+        );
+        let checkpoint_age = Seconds::default();
+        let help = "Time since the last checkpoint while rows wait for the next; else 0";
+        registry.register_with_unit(
+            "sink_checkpoint_age",
+            help,
+            Unit::Seconds,
+            checkpoint_age.clone(),
+        );
+        let lineage = Lineage::register(&mut registry);
         Self {
             registry,
             received,
@@ -95,6 +131,11 @@ impl Default for Metrics {
             spool_full,
             dead_letters_kept,
             streams,
+            checkpoints,
+            checkpoints_not_written,
+            checkpoint_age,
+            checkpoint_at: AtomicI64::new(0),
+            lineage,
         }
     }
 }
@@ -105,6 +146,7 @@ impl Metrics {
         for origin in origins {
             let kind = match origin {
                 Origin::Bare => "bare",
+                Origin::Lookup => "lookup",
                 Origin::Record => "record",
                 Origin::Tombstone => "tombstone",
             };
@@ -138,6 +180,21 @@ impl Metrics {
             .inc();
     }
 
+    /// BigQuery has these many fingerprints more.
+    pub fn lineage_appended(&self, rows: u64) {
+        self.lineage.appended.inc_by(rows);
+    }
+
+    /// Fingerprints did not get through.
+    pub fn lineage_failed(&self) {
+        self.lineage.failures.inc();
+    }
+
+    /// The fingerprints of a record were refused.
+    pub fn lineage_refused(&self) {
+        self.lineage.refused.inc();
+    }
+
     /// Envoy opened an access log stream.
     pub fn stream_opened(&self) {
         self.streams.inc();
@@ -146,6 +203,22 @@ impl Metrics {
     /// An access log stream ended.
     pub fn stream_closed(&self) {
         self.streams.dec();
+    }
+
+    /// Checkpoints are to be made from `now` on.
+    pub fn checkpoints_wanted(&self, now: i64) {
+        self.checkpoint_at.store(now, Ordering::Relaxed);
+    }
+
+    /// A checkpoint is durable.
+    pub fn checkpoint_made(&self, now: i64) {
+        self.checkpoints.inc();
+        self.checkpoint_at.store(now, Ordering::Relaxed);
+    }
+
+    /// A checkpoint could not be written into the file.
+    pub fn checkpoint_not_written(&self) {
+        self.checkpoints_not_written.inc();
     }
 
     /// All of it as text, with what `spool` holds at `now` (microseconds since 1970).
@@ -161,6 +234,15 @@ impl Metrics {
         self.spool_bytes.set(gauge(status.bytes));
         self.spool_full.set(i64::from(status.full));
         self.dead_letters_kept.set(gauge(status.dead));
+        let age = match self.checkpoint_at.load(Ordering::Relaxed) {
+            at if at > 0 && status.uncovered => seconds_since(at, now),
+            _ => 0.0,
+        };
+        self.checkpoint_age.set(age);
+        let kept = spool.kept();
+        self.lineage.waiting.set(gauge(kept.rows));
+        self.lineage.waiting_bytes.set(gauge(kept.bytes));
+        self.lineage.skipped.set(gauge(kept.skipped));
         if let Ok(oldest) = spool.oldest() {
             self.oldest_unacked
                 .set(oldest.map_or(0.0, |at| seconds_since(at, now)));
@@ -168,6 +250,32 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl Lineage {
+    fn register(registry: &mut Registry) -> Self {
+        let lineage = Self::default();
+        let mut counter = |name: &str, help: &str, counter: &Counter| {
+            registry.register(name, help, counter.clone());
+        };
+        let help = "Fingerprints that BigQuery has";
+        counter("sink_lineage_rows_appended", help, &lineage.appended);
+        let help = "Times that fingerprints did not get through";
+        counter("sink_lineage_failures", help, &lineage.failures);
+        let help = "Records whose fingerprints BigQuery refused and that were passed over";
+        counter("sink_lineage_refused", help, &lineage.refused);
+        let mut gauge = |name: &str, help: &str, gauge: &Gauge| {
+            registry.register(name, help, gauge.clone());
+        };
+        let help = "Records that BigQuery has and whose fingerprints it has not";
+        gauge("sink_lineage_waiting_records", help, &lineage.waiting);
+        let help = "Bytes of these records on the spool's disk";
+        gauge("sink_lineage_waiting_bytes", help, &lineage.waiting_bytes);
+        let help =
+            "Records let go without fingerprints, for want of room, since the spool was made";
+        gauge("sink_lineage_skipped_records", help, &lineage.skipped);
+        lineage
     }
 }
 

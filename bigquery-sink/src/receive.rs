@@ -36,13 +36,13 @@ pub struct Receiver {
 impl Receiver {
     /// Makes a service that ends its streams once `stop` says so.
     pub fn new(
-        rows: Rows,
+        rows: Arc<Rows>,
         writer: Writer,
         metrics: Arc<Metrics>,
         stop: watch::Receiver<bool>,
     ) -> Self {
         Self {
-            rows: Arc::new(rows),
+            rows,
             writer,
             metrics,
             stop,

@@ -5,7 +5,9 @@
 //! bytes become a dead letter. Every entry gives exactly one row.
 
 use bytes::Bytes;
-use contract::{Envelope, Epoch, MacKey, RECORD_VERSION, RecordError};
+use contract::{
+    Envelope, Epoch, MacKey, Proof, RECORD_VERSION, RecordError, checkpoint::Link, record_hash,
+};
 use prost::Message;
 use prost_types::{Any, Duration, Timestamp};
 
@@ -19,6 +21,8 @@ use crate::{
 pub enum Origin {
     /// An entry without a record of ours.
     Bare,
+    /// A question of an auditor to the sink itself.
+    Lookup,
     /// A sealed record that verified.
     Record,
     /// A record that did not.
@@ -47,20 +51,26 @@ impl Rows {
             None => (Origin::Bare, self.bare(&entry, now)),
             Some(Any { type_url, value }) => {
                 let value = Bytes::from(value);
-                match self.record(&type_url, value.clone()) {
-                    Ok(entry) => (Origin::Record, entry),
-                    Err(reason) => (Origin::Tombstone, self.tombstone(reason, value, now)),
+                let is_bytes = type_url.ends_with("/google.protobuf.BytesValue");
+                // a part of the same memory
+                match Bytes::decode(value.clone()) {
+                    Ok(row) if is_bytes => self.of_record(row, now),
+                    _ => (Origin::Tombstone, self.tombstone("not_bytes", value, now)),
                 }
             }
         }
     }
 
-    fn record(&self, type_url: &str, value: Bytes) -> Result<Entry, &'static str> {
-        if !type_url.ends_with("/google.protobuf.BytesValue") {
-            return Err("not_bytes");
+    /// The row of a sealed record that came by itself. `now` is in microseconds since 1970.
+    pub fn of_record(&self, row: Bytes, now: i64) -> (Origin, Entry) {
+        match self.record(row.clone()) {
+            Ok(entry) => (Origin::Record, entry),
+            Err(reason) => (Origin::Tombstone, self.tombstone(reason, row, now)),
         }
-        let row = Bytes::decode(value).map_err(|_| "not_bytes")?; // a part of the same memory
-        let (envelope, _) = contract::open(&row, &self.keys).map_err(|error| match error {
+    }
+
+    fn record(&self, row: Bytes) -> Result<Entry, &'static str> {
+        let (envelope, proof) = contract::open(&row, &self.keys).map_err(|error| match error {
             RecordError::Unparsable => "unparsable",
             RecordError::Malformed => "malformed",
             RecordError::UnknownKey => "unknown_key",
@@ -83,8 +93,9 @@ impl Rows {
         }
         Ok(Entry {
             row,
+            hash: Link::try_from(proof.hash()).map_err(|_| "malformed")?,
             place: Some((Epoch(epoch), seq)),
-            dead: None,
+            ..Entry::default()
         })
     }
 
@@ -122,10 +133,7 @@ impl Rows {
             client_address: client_address(&common),
             ..Envelope::default()
         };
-        Entry {
-            row: envelope.encode_to_vec().into(),
-            ..Entry::default()
-        }
+        proven(&envelope)
     }
 
     fn tombstone(&self, reason: &'static str, bytes: Bytes, now: i64) -> Entry {
@@ -135,15 +143,32 @@ impl Rows {
             ..Envelope::default()
         };
         Entry {
-            row: tombstone(envelope, reason).into(),
             dead: Some((reason, bytes)),
-            ..Entry::default()
+            ..proven(&tombstone(envelope, reason))
         }
     }
 }
 
+/// The row of a record that the sink itself writes: its proof has no record before it and no seal.
+pub(crate) fn proven(envelope: &Envelope) -> Entry {
+    let mut row = envelope.encode_to_vec();
+    let hash = record_hash(&[], &row);
+    let proof = Proof {
+        envelope: Some(row.clone()),
+        hash: Some(hash.clone()),
+        ..Proof::default()
+    };
+    row.extend(proof.encode_to_vec());
+    Entry {
+        row: row.into(),
+        hash: Link::try_from(hash).unwrap_or_default(), // SHA-256 has the length of a link
+        ..Entry::default()
+    }
+}
+
 /// The row that stands in the place of one that BigQuery refused: it says which record it was, as
-/// far as that is known to load, and nothing else of it.
+/// far as that is known to load, and nothing else of it. Its proof has the hash of the row that was, so
+/// that the sink's chain stays whole.
 pub fn tombstone_of(row: &[u8], reason: &'static str) -> Vec<u8> {
     let was = Envelope::decode(row).unwrap_or_default();
     let kept = Envelope {
@@ -154,14 +179,22 @@ pub fn tombstone_of(row: &[u8], reason: &'static str) -> Vec<u8> {
         decision_id: was.decision_id,
         ..Envelope::default()
     };
-    tombstone(kept, reason)
+    let mut row_bytes = tombstone(kept, reason).encode_to_vec();
+    let hash = Proof::decode(row).unwrap_or_default().hash;
+    let proof = Proof {
+        hash: Some(hash.unwrap_or_else(|| record_hash(&[], &row_bytes))),
+        envelope: Some(row_bytes.clone()),
+        ..Proof::default()
+    };
+    row_bytes.extend(proof.encode_to_vec());
+    row_bytes
 }
 
-fn tombstone(mut envelope: Envelope, reason: &'static str) -> Vec<u8> {
+fn tombstone(mut envelope: Envelope, reason: &'static str) -> Envelope {
     envelope.version = Some(RECORD_VERSION);
     envelope.kind = Some("tombstone".into());
     envelope.reason = Some(reason.into());
-    envelope.encode_to_vec()
+    envelope
 }
 
 /// Whether BigQuery takes the values of a record that our own filter wrote: what it refuses spoils

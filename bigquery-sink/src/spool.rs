@@ -7,6 +7,8 @@
 //! - `sink_seq` is dense from 0 and never used twice, `received_at` never goes back;
 //! - a record of one `(epoch, seq)` is stored once, whatever is sent how often;
 //! - a full spool or disk makes `append` wait, it never drops;
+//! - each row extends the sink's chain ([`contract::checkpoint`]), whose last link is kept with it: what
+//!   stands for a row later has the row's hash, so that the link stays good;
 //! - a failed write or sync is final: the spool says so and takes nothing more, since nobody knows
 //!   what reached the disk (the process ends and starts again).
 //!
@@ -21,6 +23,8 @@
 //! epochs  epoch 16 bytes → Seen
 //! dead    sink_seq u64 → Dead; the row of that number is its tombstone
 //! ```
+//!
+//! Rows may stay after they were acknowledged, for a second reader: see [`Followed`].
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -34,21 +38,31 @@ use std::{
 };
 
 use bytes::Bytes;
-use contract::{Epoch, Stamp};
+use contract::{
+    Epoch, Stamp,
+    checkpoint::{Claims, EpochClaim, Link, row_link},
+};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use prost::Message;
 use serde::Serialize;
 use tokio::sync::watch;
+
+use follow::Follow;
+pub use follow::{Followed, Kept};
 
 /// What to store, but for the stamp that the spool adds.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
     /// Row bytes without stamp.
     pub row: Bytes,
+    /// The row's `Proof.hash`.
+    pub hash: Link,
     /// Epoch and seq of a verified record; a second record of the same place is dropped.
     pub place: Option<(Epoch, i64)>,
     /// What arrived and could not be a row; `row` is then its tombstone.
     pub dead: Option<(&'static str, Bytes)>,
+    /// Of a checkpoint: how many rows it covers.
+    pub covers: Option<u64>,
 }
 
 /// Bounds of a spool.
@@ -93,6 +107,8 @@ pub struct Status {
     pub full: bool,
     /// Dead letters kept.
     pub dead: u64,
+    /// Whether there are rows that no checkpoint covers, other than checkpoints.
+    pub uncovered: bool,
 }
 
 /// Which records of an epoch are durable here.
@@ -160,6 +176,8 @@ struct Inner {
     failed: AtomicBool,
     /// `next_seq` of what is durable.
     durable: watch::Sender<u64>,
+    /// `first_unacked`, for who follows.
+    acknowledged: watch::Sender<u64>,
 }
 
 struct State {
@@ -168,6 +186,7 @@ struct State {
     dead: u64,
     seen: HashMap<[u8; 16], Seen>,
     full: bool,
+    follow: Option<Follow>,
 }
 
 impl Spool {
@@ -186,10 +205,17 @@ impl Spool {
         let (meta, rows) = (keyspace("meta")?, keyspace("rows")?);
         let (epochs, dead) = (keyspace("epochs")?, keyspace("dead")?);
 
-        let head = match meta.get(HEAD)? {
+        let mut head = match meta.get(HEAD)? {
             Some(bytes) => Head::decode(&*bytes).map_err(|_| SpoolError::Corrupt("head"))?,
             None => Head::default(),
         };
+        if !head.chained {
+            // Of a version that knew no chain.
+            head.since = head.next_seq;
+            head.link = Vec::new();
+            head.checkpointed = head.next_seq;
+            head.chained = true;
+        }
         let sink_id = match meta.get(SINK_ID)? {
             Some(bytes) => {
                 String::from_utf8(bytes.to_vec()).map_err(|_| SpoolError::Corrupt("id"))?
@@ -213,11 +239,13 @@ impl Spool {
             limits,
             sink_id,
             durable: watch::Sender::new(head.next_seq),
+            acknowledged: watch::Sender::new(head.first_unacked),
             state: Mutex::new(State {
                 head,
                 dead: letters,
                 seen,
                 full: false,
+                follow: None,
             }),
             store,
             meta,
@@ -245,14 +273,16 @@ impl Spool {
             let mut touched = Vec::new();
             let received_at = now.max(state.head.received_at);
             for entry in entries {
-                if let Some((epoch, seq)) = &entry.place {
-                    if !state.seen.entry(epoch.0).or_default().insert(*seq) {
+                let seq = state.head.next_seq;
+                if let Some((epoch, place)) = &entry.place {
+                    let seen = state.seen.entry(epoch.0).or_default();
+                    if !seen.insert(*place, entry.hash) {
                         appended.repeats += 1;
                         continue;
                     }
+                    seen.through = seq + 1;
                     touched.push(epoch.0);
                 }
-                let seq = state.head.next_seq;
                 let stamp = Stamp {
                     received_at: Some(received_at),
                     sink_id: Some(inner.sink_id.clone()),
@@ -271,8 +301,17 @@ impl Spool {
                     state.dead += 1;
                     batch.insert(&inner.dead, key(seq), dead.encode_to_vec());
                 }
+                let last = state.head.last_link();
+                let link = row_link(last.as_ref(), seq, received_at, &entry.hash);
+                state.head.link = link.to_vec();
                 state.head.bytes += row.len() as u64;
                 state.head.next_seq += 1;
+                match entry.covers {
+                    // Itself needs no other.
+                    Some(rows) if rows == seq => state.head.checkpointed = seq + 1,
+                    Some(rows) => state.head.checkpointed = rows,
+                    None => {}
+                }
                 batch.insert(&inner.rows, key(seq), row);
                 appended.stored += 1;
             }
@@ -291,6 +330,20 @@ impl Spool {
             }
             Ok(appended)
         })
+    }
+
+    /// Does work that may wait for the disk on a thread that may.
+    ///
+    /// # Errors
+    ///
+    /// That of the work; [`SpoolError::Failed`] if it could not be done.
+    pub async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<T, SpoolError> {
+        let spool = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&spool)).await;
+        done.unwrap_or(Err(SpoolError::Failed))
     }
 
     /// Rows from `from` on in their order: at most `max_rows`, at most `max_bytes` but at least one.
@@ -342,12 +395,16 @@ impl Spool {
             for pair in inner.rows.range(key(first)..key(end)) {
                 let (seq, row) = pair.into_inner()?;
                 state.head.bytes = state.head.bytes.saturating_sub(row.len() as u64);
-                batch.remove(&inner.rows, seq);
+                if !state.keeps(&seq, row.len()) {
+                    batch.remove(&inner.rows, seq);
+                }
             }
             state.head.first_unacked = end;
+            inner.let_go(&mut state, &mut batch)?;
             batch.insert(&inner.meta, HEAD, state.head.encode_to_vec());
             batch.commit()?;
             inner.room.notify_all();
+            inner.acknowledged.send_replace(end);
             Ok(end - first)
         })
     }
@@ -451,6 +508,38 @@ impl Spool {
         })
     }
 
+    /// What is to be signed about the rows up to now; `None` if no row came since the last checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// If the spool has failed: then nobody knows.
+    pub fn claims(&self) -> Result<Option<Claims>, SpoolError> {
+        let state = self.0.state();
+        if self.failed() {
+            return Err(SpoolError::Failed);
+        }
+        let head = &state.head;
+        if head.next_seq <= head.checkpointed {
+            return Ok(None);
+        }
+        let touched = state
+            .seen
+            .iter()
+            .filter(|(_, seen)| seen.through > head.checkpointed);
+        let epochs = touched
+            .take(MAX_EPOCHS)
+            .map(|(epoch, seen)| seen.claim(Epoch(*epoch)));
+        Ok(Some(Claims {
+            sink_id: self.0.sink_id.clone(),
+            rows: head.next_seq,
+            since: head.since,
+            link: data_encoding::HEXLOWER.encode(&head.link),
+            received_at: head.received_at,
+            tombstones: state.dead,
+            epochs: epochs.collect(),
+        }))
+    }
+
     /// Which records of `epoch` are durable; nothing if none ever was.
     ///
     /// # Errors
@@ -479,6 +568,7 @@ impl Spool {
             bytes: state.head.bytes,
             full: state.full,
             dead: state.dead,
+            uncovered: state.head.next_seq > state.head.checkpointed,
         }
     }
 
@@ -538,6 +628,9 @@ impl Inner {
                 state.full = false;
                 return Ok(state);
             }
+            if self.let_all_go(&mut state)? {
+                continue;
+            }
             state.full = true;
             // Room on the disk comes back without a sign, hence the time limit.
             let waited = self.room.wait_timeout(state, Duration::from_millis(250));
@@ -577,39 +670,73 @@ pub const MAX_DETAIL_BYTES: usize = 1024;
 /// Missing ranges of an epoch that are told at once.
 pub const MAX_RANGES: usize = 1000;
 
+/// Epochs of one checkpoint, which has to fit into a row; there is one for each worker that lives.
+const MAX_EPOCHS: usize = 1000;
+
+/// Ranges beyond holes that a checkpoint tells of an epoch.
+const MAX_CLAIMED_RANGES: usize = 32;
+
 /// Which records of an epoch were stored: all below `next`, and the ranges `ahead` of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Seen {
     next: i64,
-    /// First to one past the last; never touching each other or `next`.
-    ahead: BTreeMap<i64, i64>,
+    /// Hash of the record before `next`; unknown if it was stored before there was a chain.
+    hash: Option<Link>,
+    /// By their first; never touching each other or `next`. A range that closes a hole brings the hash
+    /// that is then needed, so one for each is enough, in whatever order records come.
+    ahead: BTreeMap<i64, Range>,
+    /// One past the `sink_seq` of the record stored last; 0 if that was before there was a chain.
+    through: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    /// One past the last.
+    end: i64,
+    /// Hash of the last.
+    hash: Option<Link>,
 }
 
 impl Seen {
     /// Notes `seq`; `false` if it was noted before.
-    fn insert(&mut self, seq: i64) -> bool {
+    fn insert(&mut self, seq: i64, hash: Link) -> bool {
         let below = self
             .ahead
             .range((Bound::Unbounded, Bound::Included(seq)))
             .next_back();
-        let below = below.map(|(start, end)| (*start, *end));
+        let below = below.map(|(start, range)| (*start, range.end));
         if seq < self.next || below.is_some_and(|(_, end)| seq < end) {
             return false;
         }
-        let Some(after) = seq.checked_add(1) else {
+        let Some(end) = seq.checked_add(1) else {
             return false;
         };
-        let end = self.ahead.remove(&after).unwrap_or(after);
+        let hash = Some(hash);
+        let range = self.ahead.remove(&end).unwrap_or(Range { end, hash });
         match below {
-            _ if seq == self.next => self.next = end,
+            _ if seq == self.next => {
+                self.next = range.end;
+                self.hash = range.hash;
+            }
             Some((start, below_end)) if below_end == seq => {
-                self.ahead.insert(start, end);
+                self.ahead.insert(start, range);
             }
             _ => {
-                self.ahead.insert(seq, end);
+                self.ahead.insert(seq, range);
             }
         }
         true
+    }
+
+    fn claim(&self, epoch: Epoch) -> EpochClaim {
+        let ahead = self.ahead.iter().take(MAX_CLAIMED_RANGES);
+        EpochClaim {
+            epoch: epoch.to_string(),
+            next: self.next,
+            hash: self.hash.map(|hash| data_encoding::HEXLOWER.encode(&hash)),
+            ahead: ahead.map(|(start, range)| (*start, range.end)).collect(),
+            partial: self.ahead.len() > MAX_CLAIMED_RANGES,
+        }
     }
 }
 
@@ -620,20 +747,28 @@ struct SeenRow {
     /// Pairs of first and one past the last.
     #[prost(int64, repeated, tag = "2")]
     ahead: Vec<i64>,
+    /// Empty if unknown.
+    #[prost(bytes = "vec", tag = "3")]
+    hash: Vec<u8>,
+    /// One for each pair; empty if unknown.
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    hashes: Vec<Vec<u8>>,
+    #[prost(uint64, tag = "5")]
+    through: u64,
 }
 
 impl From<&Seen> for Places {
     fn from(seen: &Seen) -> Self {
         let mut missing = Vec::new();
         let mut next = seen.next;
-        for (start, end) in seen.ahead.iter().take(MAX_RANGES) {
+        for (start, range) in seen.ahead.iter().take(MAX_RANGES) {
             missing.push((next, start - 1));
-            next = *end;
+            next = range.end;
         }
         let last = seen.ahead.last_key_value();
         Self {
             durable_through: seen.next - 1,
-            highest: last.map_or(seen.next, |(_, end)| *end) - 1,
+            highest: last.map_or(seen.next, |(_, range)| range.end) - 1,
             missing,
         }
     }
@@ -641,10 +776,17 @@ impl From<&Seen> for Places {
 
 impl From<&Seen> for SeenRow {
     fn from(seen: &Seen) -> Self {
-        let ahead = seen.ahead.iter().flat_map(|(start, end)| [*start, *end]);
+        let bytes = |hash: Option<Link>| hash.map_or_else(Vec::new, |hash| hash.to_vec());
+        let pairs = seen
+            .ahead
+            .iter()
+            .flat_map(|(start, range)| [*start, range.end]);
         Self {
             next: seen.next,
-            ahead: ahead.collect(),
+            ahead: pairs.collect(),
+            hash: bytes(seen.hash),
+            hashes: seen.ahead.values().map(|range| bytes(range.hash)).collect(),
+            through: seen.through,
         }
     }
 }
@@ -652,10 +794,16 @@ impl From<&Seen> for SeenRow {
 impl From<SeenRow> for Seen {
     fn from(row: SeenRow) -> Self {
         let (pairs, _) = row.ahead.as_chunks();
-        let ahead = pairs.iter().map(|[start, end]| (*start, *end)).collect();
+        let link = |bytes: Option<&Vec<u8>>| Link::try_from(bytes?.as_slice()).ok();
+        let range = |(place, [start, end]): (usize, &[i64; 2])| {
+            let (end, hash) = (*end, link(row.hashes.get(place)));
+            (*start, Range { end, hash })
+        };
         Self {
             next: row.next,
-            ahead,
+            hash: link(Some(&row.hash)),
+            ahead: pairs.iter().enumerate().map(range).collect(),
+            through: row.through,
         }
     }
 }
@@ -670,6 +818,24 @@ struct Head {
     bytes: u64,
     #[prost(int64, tag = "4")]
     received_at: i64,
+    /// Link of the last row; empty before the chain's first.
+    #[prost(bytes = "vec", tag = "5")]
+    link: Vec<u8>,
+    /// The chain's first row.
+    #[prost(uint64, tag = "6")]
+    since: u64,
+    /// Rows below are covered by checkpoints, or are one.
+    #[prost(uint64, tag = "7")]
+    checkpointed: u64,
+    /// Whether a version that knows the chain wrote this.
+    #[prost(bool, tag = "8")]
+    chained: bool,
+}
+
+impl Head {
+    fn last_link(&self) -> Option<Link> {
+        Link::try_from(self.link.as_slice()).ok()
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -703,6 +869,8 @@ fn free_bytes(directory: &Path) -> Result<u64, std::io::Error> {
     let found = rustix::fs::statvfs(directory)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
+
+mod follow;
 
 const CURSOR: &str = "cursor";
 const HEAD: &str = "head";

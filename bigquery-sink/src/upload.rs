@@ -36,6 +36,7 @@ use crate::{
     retry::{Action, Answer, Backoff, decide},
     row::tombstone_of,
     spool::{Cursor, REJECTED, Spool, SpoolError},
+    stopped,
 };
 
 /// How much is sent at once.
@@ -53,6 +54,17 @@ pub struct Limits {
     pub patience: Duration,
 }
 
+/// Why uploading cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// A disk, or what is on it.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The table does not fit the arguments.
+    #[error(transparent)]
+    Table(RestError),
+}
+
 /// The task that empties the spool.
 pub struct Uploader {
     spool: Spool,
@@ -64,6 +76,8 @@ pub struct Uploader {
     stop: watch::Receiver<bool>,
     backoff: Backoff,
     table_ready: bool,
+    /// Whether BigQuery was asked for the table before.
+    asked_before: bool,
     trouble: Trouble,
     quarantined: VecDeque<u64>,
     /// The pause that BigQuery asked for last.
@@ -85,6 +99,8 @@ enum End {
     Done,
     /// The connection is no longer there, no row was lost on it.
     Closed,
+    /// The sink was started with arguments that do not fit the table.
+    Conflict(RestError),
     /// Rows did not get through.
     Failed(Answer, Flight),
     /// BigQuery did not answer otherwise than to rows.
@@ -118,6 +134,7 @@ impl Uploader {
             stop,
             backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             table_ready: false,
+            asked_before: false,
             trouble: Trouble::default(),
             quarantined: VecDeque::new(),
             asked: None,
@@ -128,12 +145,16 @@ impl Uploader {
     ///
     /// # Errors
     ///
-    /// Only when the spool has failed.
-    pub async fn run(mut self) -> Result<(), SpoolError> {
+    /// - [`UploadError::Spool`]: the spool has failed.
+    /// - [`UploadError::Table`]: the first look at the table, a moment after the start, showed that it
+    ///   cannot become as the arguments want it. Later the same is waited for: what is received then
+    ///   is worth more than the hint.
+    pub async fn run(mut self) -> Result<(), UploadError> {
         loop {
             let end = self.attempt().await?;
             let go_on = match end {
                 End::Done => return Ok(()),
+                End::Conflict(error) => return Err(UploadError::Table(error)),
                 End::Closed => true,
                 End::Failed(answer, flight) => self.settle(&answer, flight).await?,
                 End::Trouble(how) => {
@@ -161,8 +182,13 @@ impl Uploader {
                 prepared = self.rest.prepare() => prepared,
                 () = stopped(self.stop.clone()) => return Ok(End::Done),
             };
-            if let Err(error) = prepared {
-                return Ok(error.into());
+            let first = !std::mem::replace(&mut self.asked_before, true);
+            match prepared {
+                Ok(()) => {}
+                Err(error @ RestError::Conflict { .. }) if first => {
+                    return Ok(End::Conflict(error));
+                }
+                Err(error) => return Ok(error.into()),
             }
             info!("the table is ready");
             self.table_ready = true;
@@ -300,7 +326,10 @@ impl Uploader {
 
     /// BigQuery has all rows up to `last`.
     async fn acknowledge(&mut self, last: u64) -> Result<(), SpoolError> {
-        let rows = self.blocking(move |spool| spool.acknowledge(last)).await?;
+        let rows = self
+            .spool
+            .aside(move |spool| spool.acknowledge(last))
+            .await?;
         self.metrics.appended(rows);
         self.health.succeeded();
         self.backoff.reset();
@@ -379,7 +408,8 @@ impl Uploader {
         self.trouble.at = None;
         let why = why.to_owned();
         let rejected = self
-            .blocking(move |spool| {
+            .spool
+            .aside(move |spool| {
                 let rows = spool.read(seq, 1, 0)?;
                 let Some((_, row)) = rows.first() else {
                     return Ok(false);
@@ -400,7 +430,7 @@ impl Uploader {
         }
         let first = self.spool.status().first_unacked;
         if first <= seq {
-            let restored = self.blocking(move |spool| spool.restore(seq)).await?;
+            let restored = self.spool.aside(move |spool| spool.restore(seq)).await?;
             self.quarantined.retain(|kept| *kept != seq);
             warn!(
                 sink_seq = seq,
@@ -415,7 +445,7 @@ impl Uploader {
     /// `None` if it could not be asked.
     async fn resync(&mut self) -> Result<Option<bool>, SpoolError> {
         let first = self.spool.status().first_unacked;
-        let Some(oldest) = self.blocking(Spool::oldest).await? else {
+        let Some(oldest) = self.spool.aside(Spool::oldest).await? else {
             return Ok(Some(false));
         };
         match self.rest.watermark(self.spool.sink_id(), oldest).await {
@@ -511,7 +541,9 @@ impl Uploader {
             Ok(stream) => {
                 let cursor = Cursor { stream, base_seq };
                 let kept = cursor.clone();
-                self.blocking(move |spool| spool.set_cursor(&kept)).await?;
+                self.spool
+                    .aside(move |spool| spool.set_cursor(&kept))
+                    .await?;
                 info!(base_seq, "opened a write stream");
                 Ok(Ok(cursor))
             }
@@ -529,18 +561,9 @@ impl Uploader {
 
     async fn read(&self, from: u64, rows: usize) -> Result<Vec<(u64, Bytes)>, SpoolError> {
         let bytes = self.limits.bytes;
-        self.blocking(move |spool| spool.read(from, rows, bytes))
+        self.spool
+            .aside(move |spool| spool.read(from, rows, bytes))
             .await
-    }
-
-    /// The spool waits for the disk, so it is used on a thread that may.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Spool) -> Result<T, SpoolError> + Send + 'static,
-    ) -> Result<T, SpoolError> {
-        let spool = self.spool.clone();
-        let done = tokio::task::spawn_blocking(move || work(&spool)).await;
-        done.unwrap_or(Err(SpoolError::Failed))
     }
 
     fn stopping(&self) -> bool {
@@ -548,12 +571,8 @@ impl Uploader {
     }
 }
 
-/// Waits until the sink is to stop, also if nobody is left to say so.
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    let _gone = stop.wait_for(|stop| *stop).await;
-}
-
-fn received_at(row: &Bytes) -> i64 {
+/// When a row arrived, by its stamp.
+pub(crate) fn received_at(row: &Bytes) -> i64 {
     Stamp::decode(row.clone()).unwrap_or_default().received_at()
 }
 

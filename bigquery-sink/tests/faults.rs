@@ -61,7 +61,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
     fake::Fake,
-    world::{Emulator, Filter, PROJECT, Sink, carrying, eventually, http},
+    world::{Emulator, Filter, PROJECT, Sink, carrying, covered, eventually, http, proven},
 };
 
 /// Epoch and seq.
@@ -80,6 +80,8 @@ struct Row {
     sink_seq: i64,
     place: Place,
     tombstone: bool,
+    /// Whether it is a checkpoint.
+    own: bool,
     hash: Vec<u8>,
     /// Digest of the record's own bytes, where the store gives them.
     bytes: Option<u64>,
@@ -167,8 +169,11 @@ async fn against_the_fake(seed: u64, kills: u32) -> Count {
         "5",
         "--append-patience-ms",
         "1000",
+        "--checkpoint-interval",
+        "200ms",
     ];
-    let mut sink = Sink::start(fake.rest, fake.grpc, "audit", &more).await;
+    let mut sink = Sink::prepare(fake.rest, fake.grpc, "audit", &more).with_checkpoints();
+    sink.run().await;
     let mut random = StdRng::seed_from_u64(seed);
     let load = Load::start(&sink, seed, Duration::from_millis(20), true);
     let mut count = Count::default();
@@ -205,19 +210,31 @@ async fn against_the_fake(seed: u64, kills: u32) -> Count {
         load.progress("strict fake", count.of_sink + count.of_store, kills);
     }
     let (sent, durable) = load.end(&sink, || fake.world().weather = None).await;
+    covered(&sink, 0.0).await;
+    let mut table = fake.world().rows.clone();
+    table.sort_by_key(|row| Stamp::decode(row.clone()).unwrap().sink_seq());
+    assert!(
+        !proven(table.clone()).is_empty(),
+        "the chain outlives it all"
+    );
     let row = |row: &bytes::Bytes| {
-        let envelope = Envelope::decode(row.clone()).unwrap();
+        let mut envelope = Envelope::decode(row.clone()).unwrap();
         let stamp = Stamp::decode(row.clone()).unwrap();
+        let own = envelope.kind() == "checkpoint";
+        if own {
+            envelope.seq = stamp.sink_seq;
+        }
         let record = row.strip_suffix(&stamp.encode_to_vec()[..]).unwrap();
         Row {
             sink_seq: stamp.sink_seq(),
             place: (envelope.epoch().to_owned(), envelope.seq()),
             tombstone: envelope.kind() == "tombstone",
+            own,
             hash: Proof::decode(row.clone()).unwrap().hash().to_vec(),
             bytes: Some(digest(record)),
         }
     };
-    let rows: Vec<Row> = fake.world().rows.iter().map(row).collect();
+    let rows: Vec<Row> = table.iter().map(row).collect();
     println!("  faults besides: {:?}", fake.world().happened);
     assert_eq!(fake.world().violations, [""; 0], "what no client may do");
     compare(&mut sink, count, &sent, &durable, &rows).await
@@ -266,6 +283,7 @@ async fn against_the_emulator(seed: u64, kills: u32) -> Count {
                 sink_seq: text(0).parse().unwrap(),
                 place: (text(1), text(2).parse().unwrap()),
                 tombstone: text(3) == "tombstone",
+                own: false,
                 hash: data_encoding::BASE64.decode(text(4).as_bytes()).unwrap(),
                 bytes: None,
             }
@@ -309,7 +327,7 @@ async fn compare(
     count.rows = rows.len();
     count.durable = durable.len();
     count.dead_letters = kept.len();
-    for row in rows {
+    for row in rows.iter().filter(|row| !row.own) {
         let sent = sent
             .get(&row.place)
             .unwrap_or_else(|| panic!("nobody sent {:?}", row.place));

@@ -178,7 +178,10 @@ impl CauseSet {
 
 impl FromIterator<Digest> for CauseSet {
     fn from_iter<I: IntoIterator<Item = Digest>>(digests: I) -> Self {
-        Self(digests.into_iter().collect())
+        // one by one: to sort them first is much code for few
+        let mut set = Self::default();
+        set.extend(digests);
+        set
     }
 }
 

@@ -61,7 +61,8 @@ impl MacKey {
         mac.finalize().into_bytes().to_vec()
     }
 
-    fn verify(&self, hash: &[u8], seal: &[u8]) -> bool {
+    /// Whether `seal` is the [`Proof::mac`] of a record with this hash.
+    pub fn verify(&self, hash: &[u8], seal: &[u8]) -> bool {
         let mut mac = self.mac.clone();
         mac.update(hash);
         mac.verify_slice(seal).is_ok()

@@ -68,6 +68,7 @@ unsafe extern "C" {
         data_size: usize,
     ) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
+    fn proxy_done() -> u32;
     fn proxy_send_local_response(
         status: u32,
         details: *const u8,
@@ -215,6 +216,12 @@ pub(crate) fn replace_body(direction: Direction, data: &[u8]) -> Result<(), Host
 pub(crate) fn resume(direction: Direction) -> Result<(), HostError> {
     // SAFETY: passes a number.
     result(unsafe { proxy_continue_stream(buffer(direction)) })
+}
+
+/// Says that a plugin which asked for time at its end needs no more.
+pub(crate) fn done() -> Result<(), HostError> {
+    // SAFETY: passes nothing.
+    result(unsafe { proxy_done() })
 }
 
 /// Answers the caller.

@@ -6,7 +6,7 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use contract::Envelope;
-use filter_core::audit::FindingCounts;
+use filter_core::{audit::FindingCounts, delivery::Counts};
 
 use crate::host::{self, Counter, HostError};
 
@@ -50,6 +50,28 @@ impl Metrics {
     /// A record could not be handed to Envoy.
     pub(crate) fn record_lost(&self) {
         self.add("gate_records_lost_total".into(), 1);
+    }
+
+    /// The sink was told or asked.
+    pub(crate) fn delivery(&self, good: bool) {
+        let result = if good { "good" } else { "bad" };
+        self.add(format!("gate_record_calls_total.result={result}"), 1);
+    }
+
+    /// So many more records are not durable, or less, and what became of others.
+    pub(crate) fn kept(&self, more: i64, counts: Counts) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let changes = [
+            ("gate_records_resent_total", number(counts.resent)),
+            ("gate_records_given_up_total", number(counts.given_up)),
+        ];
+        for (name, by) in changes.into_iter().filter(|(_, by)| *by > 0) {
+            self.add(name.into(), by);
+        }
+        if more != 0 {
+            let name = "gate_records_unacknowledged".into();
+            self.change(name, more, host::gauge);
+        }
     }
 
     /// A key set was asked for.

@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc, time::Duration};
 
 use filter_core::{
     config::Config,
+    time::UnixTime,
     worker::{Secrets, Worker},
 };
 use log::{error, info, warn};
@@ -14,8 +15,11 @@ use proxy_wasm::{
 
 use crate::{host, http::Http, metrics::Metrics};
 
-/// How often key sets are looked after.
-const TICK: Duration = Duration::from_secs(1);
+/// How often key sets and records are looked after.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How long the end of a worker waits for its last records to be durable.
+const LAST_WAIT: Duration = Duration::from_secs(10);
 
 /// First tick after the start, so that key sets are there before callers are.
 const FIRST_TICK: Duration = Duration::from_millis(20);
@@ -25,9 +29,22 @@ const FIRST_TICK: Duration = Duration::from_millis(20);
 pub(crate) struct Root {
     worker: Option<Rc<RefCell<Worker>>>,
     metrics: Rc<Metrics>,
-    /// Issuers whose key set was asked for, by the callout's token.
-    calls: HashMap<u32, usize>,
+    /// What was asked for, by the callout's token.
+    calls: HashMap<u32, Call>,
     ticked: bool,
+    /// Since when the host waits for the end.
+    ends_since: Option<UnixTime>,
+    /// Records that were not durable when it was last counted.
+    unacknowledged: i64,
+}
+
+/// What a call is about.
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    /// The key set of this issuer.
+    KeySet(usize),
+    /// The sink.
+    Records,
 }
 
 impl Root {
@@ -63,7 +80,7 @@ impl Root {
         let now = host::now();
         for (issuer, callout) in worker.key_sets_due(now) {
             if let Ok(token) = host::call(&callout) {
-                self.calls.insert(token, issuer);
+                self.calls.insert(token, Call::KeySet(issuer));
             } else {
                 warn!("cannot call cluster {} for its key set", callout.cluster);
                 let _fetched = worker.key_set_reply(issuer, None, now).is_ok();
@@ -73,13 +90,72 @@ impl Root {
     }
 }
 
+impl Root {
+    /// Brings records to the sink, and learns which are durable.
+    fn deliver(&mut self) {
+        let Some(worker) = &self.worker else {
+            return;
+        };
+        let mut worker = worker.borrow_mut();
+        let now = host::now();
+        if let Some(callout) = worker.delivery_due(now) {
+            if let Ok(token) = host::call(&callout) {
+                self.calls.insert(token, Call::Records);
+            } else {
+                warn!("cannot call cluster {} with records", callout.cluster);
+                let _good = worker.delivery_reply(None, now);
+                self.metrics.delivery(false);
+            }
+        }
+        let (kept, counts) = worker.delivery_state();
+        let kept = i64::try_from(kept).unwrap_or(i64::MAX);
+        self.metrics.kept(kept - self.unacknowledged, counts);
+        self.unacknowledged = kept;
+        let late = |since| now.since(since) >= LAST_WAIT;
+        if let Some(since) = self.ends_since
+            && (worker.has_ended() || late(since))
+        {
+            self.ends_since = None;
+            let _told = host::done().is_ok();
+        }
+    }
+
+    fn delivered(&mut self, answer: Option<(u16, &[u8])>) {
+        if let Some(worker) = &self.worker {
+            let good = worker.borrow_mut().delivery_reply(answer, host::now());
+            self.metrics.delivery(good);
+        }
+    }
+}
+
 impl Context for Root {
+    /// The host waits until the last records are durable.
+    fn on_done(&mut self) -> bool {
+        let Some(worker) = &self.worker else {
+            return true;
+        };
+        let now = host::now();
+        for callout in worker.borrow_mut().end(now) {
+            if let Ok(token) = host::call(&callout) {
+                self.calls.insert(token, Call::Records);
+            }
+        }
+        if worker.borrow().has_ended() {
+            return true;
+        }
+        self.ends_since = Some(now);
+        false
+    }
+
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
-        let (Some(issuer), Some(worker)) = (self.calls.remove(&token), &self.worker) else {
+        let (Some(call), Some(worker)) = (self.calls.remove(&token), &self.worker) else {
             return;
         };
         let answer = answer(headers, body_size);
         let answer = answer.as_ref().map(|(status, body)| (*status, &**body));
+        let Call::KeySet(issuer) = call else {
+            return self.delivered(answer);
+        };
         let result = worker
             .borrow_mut()
             .key_set_reply(issuer, answer, host::now());
@@ -112,6 +188,7 @@ impl RootContext for Root {
             let _slower = host::set_tick(TICK).is_ok();
         }
         self.fetch_key_sets();
+        self.deliver();
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {

@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         report(&arguments.file, &checked)
     };
     if out.write_all(text.as_bytes()).is_err() {
-        return ExitCode::from(3);
+        return ExitCode::from(crate::UNDECIDED);
     }
     ExitCode::from(if good { 0 } else { 2 })
 }

@@ -3,12 +3,17 @@
 //! Runs the very code that runs in Envoy. Exit status: 0 good, 1 a negative finding, 2 wrong usage
 //! or configuration, 3 could not decide.
 
+mod access;
 mod check;
 mod detectors;
 mod lines;
+mod lookup;
 mod masks;
 mod scan;
+mod session;
 mod stream;
+mod verify;
+mod views;
 
 use std::{io::Write, process::ExitCode};
 
@@ -32,10 +37,16 @@ enum Command {
     Check(check::Arguments),
     /// Lists what is masked, and what it is told by
     Detectors(detectors::Arguments),
+    /// Asks the audit where something came from
+    Lookup(Box<lookup::Arguments>),
     /// Finds secrets in files, directories and standard input
     Scan(scan::Arguments),
+    /// Shows a conversation as a timeline, as the audit has it
+    Session(Box<session::Arguments>),
     /// Masks texts that arrive in pieces, as the filter does with a streamed answer
     Stream(stream::Arguments),
+    /// Verifies that the audit of a time is complete and unaltered
+    Verify(Box<verify::Arguments>),
 }
 
 fn main() -> ExitCode {
@@ -43,10 +54,16 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Detectors(arguments) => detectors::run(&arguments),
+        Command::Lookup(arguments) => lookup::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
+        Command::Session(arguments) => session::run(&arguments),
         Command::Stream(arguments) => stream::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
     }
 }
+
+/// Exit status of what could not decide.
+const UNDECIDED: u8 = 3;
 
 /// Says on standard error why a command cannot do what it was asked.
 fn report(command: &str, error: &anyhow::Error) -> ExitCode {

@@ -105,7 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         let _written = writeln!(err, "gate scan: {unread}").is_ok();
     }
     if io::stdout().write_all(text.as_bytes()).is_err() || !scan.unread.is_empty() {
-        return ExitCode::from(3);
+        return ExitCode::from(crate::UNDECIDED);
     }
     status(arguments.fail_on_findings && !scan.found.is_empty())
 }

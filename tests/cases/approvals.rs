@@ -509,7 +509,7 @@ async fn an_approval_stands_in_the_record() {
     let id = bo.grant_next().await.unwrap();
     assert_eq!(ana.chat(&risky).await.unwrap().status, 200);
     let sql = "SELECT decision, reason, rule, approval_id, approval_state, approval_covers, held_ms, \
-               status FROM copilot_audit.records WHERE rule = 'secrets' ORDER BY seq";
+               status FROM copilot_audit_views.exchanges WHERE rule = 'secrets' ORDER BY seq";
     let rows = world.rows_when(sql, |rows| rows.len() == 2).await;
     let column = |row: usize, name: &str| {
         let value = &rows[row][name];

@@ -207,8 +207,13 @@ async fn planted_secrets_are_in_no_artefact() {
 }
 
 #[tokio::test]
-async fn a_sink_that_is_down_stops_nobody_and_leaves_a_gap_that_shows() {
-    let mut world = World::with_audit().await;
+async fn where_nobody_says_what_is_durable_a_sink_that_is_down_leaves_a_gap_that_shows() {
+    let mut world = World::builder()
+        .audit()
+        .configure(json!({ "audit": { "cluster": "" } }))
+        .start()
+        .await
+        .unwrap();
     let ana = world.caller("ana");
     ana.chat("before").await.unwrap();
     let seen = "SELECT seq FROM copilot_audit_views.exchanges";

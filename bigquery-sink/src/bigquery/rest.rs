@@ -1,74 +1,65 @@
 //! Datasets, table, views and queries, by BigQuery's REST API.
 
-use std::time::Duration;
-
-use contract::columns;
-use reqwest::{Client, Method, StatusCode, Url};
-use serde_json::{Value, json};
-use tokio::time::Instant;
+use ::bigquery::{Auth, Client, Endpoint, Error, Method, Parameter};
+use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
-use super::{Auth, AuthError, TABLE, Target, schema, views};
+use super::{Conflict, Options, Table, Target, schema, views};
 
 /// Speaks to the REST API.
 #[derive(Clone, Debug)]
 pub struct Rest {
     client: Client,
-    url: Url,
-    auth: Auth,
     target: Target,
+    options: Options,
+    emulator: bool,
 }
 
-/// The API did not do what it was asked. Nothing of a row is in here.
+/// There is no table that takes our rows. Nothing of a row is in here.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
-    /// No token.
+    /// The API did not do what it was asked.
     #[error(transparent)]
-    Auth(#[from] AuthError),
-    /// No answer, or none that can be read.
-    #[error("cannot {0}: {1}")]
-    NoAnswer(&'static str, &'static str),
-    /// An answer that says no.
-    #[error("cannot {what}: status {status} {reason}")]
-    Refused {
-        /// What was tried.
-        what: &'static str,
-        /// HTTP status.
-        status: u16,
-        /// BigQuery's word for it, such as `accessDenied`.
-        reason: String,
+    Api(#[from] Error),
+    /// The table cannot become as it is wanted, and a person has to decide.
+    #[error("table {table}: {conflict}")]
+    Conflict {
+        /// The table's name.
+        table: &'static str,
+        /// What is in the way, and what to do.
+        conflict: Conflict,
     },
-    /// An answer without what was asked for.
-    #[error("cannot {0}: the answer is not understood")]
-    Strange(&'static str),
     /// The table cannot hold our rows.
     #[error("column {0} of the table has another type")]
     OtherType(String),
 }
 
 impl Rest {
-    /// A client for the API at `url`. `direct` keeps it from using a proxy of the environment.
+    /// A client for the API at `endpoint`.
     ///
     /// # Errors
     ///
     /// If TLS cannot be set up.
-    pub fn new(url: Url, auth: Auth, target: Target, direct: bool) -> Result<Self, reqwest::Error> {
-        let mut builder = Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .timeout(Duration::from_mins(1));
-        if direct {
-            builder = builder.no_proxy();
-        }
+    pub fn new(
+        endpoint: Endpoint,
+        auth: Auth,
+        target: Target,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let (project, location) = (target.project.clone(), target.location.clone());
+        let emulator = endpoint.emulator;
+        let client = Client::new(endpoint, auth, project, location)?;
         Ok(Self {
-            client: builder.build()?,
-            url,
-            auth,
+            client,
             target,
+            options,
+            emulator,
         })
     }
 
-    /// Makes what is missing of datasets, table and columns, and puts the views up to date. Views
-    /// that cannot be made are only warned about: rows do not need them.
+    /// Makes what is missing of datasets, table and columns, changes what the options want
+    /// otherwise, and puts the views of `records` up to date. Views that cannot be made or
+    /// authorized are only warned about: rows do not need them.
     ///
     /// # Errors
     ///
@@ -76,8 +67,21 @@ impl Rest {
     pub async fn prepare(&self) -> Result<(), RestError> {
         self.ensure_dataset(&self.target.dataset).await?;
         self.ensure_table().await?;
+        if self.target.table != Table::Records {
+            return Ok(());
+        }
         if let Err(error) = self.ensure_views().await {
             warn!(%error, "cannot bring the views up to date");
+            return Ok(());
+        }
+        if let Err(error) = self.authorize_views().await {
+            warn!(
+                %error,
+                dataset = self.target.dataset,
+                "cannot authorize the views, so that auditors need a right on the dataset of the \
+                 tables: give the sink bigquery.datasets.update on it and start it again, or \
+                 authorize each view there yourself"
+            );
         }
         Ok(())
     }
@@ -89,21 +93,15 @@ impl Rest {
     ///
     /// [`RestError`].
     pub async fn watermark(&self, sink_id: &str, oldest: i64) -> Result<Option<u64>, RestError> {
-        let parameter = |name: &str, kind: &str, value: String| {
-            json!({
-                "name": name,
-                "parameterType": { "type": kind },
-                "parameterValue": { "value": value },
-            })
-        };
         let answer = self
-            .query(
+            .client
+            .run(
                 "read the watermark",
                 &views::watermark(&self.target),
-                json!([
-                    parameter("oldest", "INT64", oldest.to_string()),
-                    parameter("sink_id", "STRING", sink_id.to_owned()),
-                ]),
+                &[
+                    Parameter::Int64("oldest", oldest),
+                    Parameter::String("sink_id", sink_id),
+                ],
             )
             .await?;
         match answer.pointer("/rows/0/f/0/v") {
@@ -111,8 +109,8 @@ impl Rest {
             Some(Value::String(value)) => value
                 .parse()
                 .map(Some)
-                .map_err(|_| RestError::Strange("read the watermark")),
-            _ => Err(RestError::Strange("read the watermark")),
+                .map_err(|_| Error::Strange("read the watermark").into()),
+            _ => Err(Error::Strange("read the watermark").into()),
         }
     }
 
@@ -132,99 +130,154 @@ impl Rest {
             body.insert("location".into(), json!(location));
         }
         info!(dataset, "making the dataset");
-        self.create("make the dataset", &["datasets"], body).await
+        let made = self.create("make the dataset", &["datasets"], body);
+        made.await.map(|_| ())
     }
 
     async fn ensure_table(&self) -> Result<(), RestError> {
-        let path = ["datasets", &self.target.dataset, "tables", TABLE];
-        let Some(table) = self
-            .call("find the table", Method::GET, &path, None)
-            .await?
-        else {
-            info!("making the table");
-            let path = ["datasets", &self.target.dataset, "tables"];
-            return self
-                .create("make the table", &path, schema::table(&self.target))
-                .await;
-        };
+        let path = self.table_path();
+        let what = "find the table";
+        if let Some(table) = self.call(what, Method::GET, &path, None).await? {
+            return self.update_table(&table).await;
+        }
+        info!("making the table");
+        let all = ["datasets", &self.target.dataset, "tables"];
+        let body = schema::table(&self.target, &self.options);
+        if self.create("make the table", &all, body).await? == Made::Now {
+            return Ok(());
+        }
+        // Another sink made it meanwhile, perhaps otherwise.
+        match self.call(what, Method::GET, &path, None).await? {
+            Some(table) => self.update_table(&table).await,
+            None => Err(Error::Strange(what).into()),
+        }
+    }
+
+    /// Brings a table that is there up to date.
+    async fn update_table(&self, table: &Value) -> Result<(), RestError> {
         let mut fields = match table.pointer("/schema/fields") {
             Some(Value::Array(fields)) => fields.clone(),
             _ => Vec::new(),
         };
+        let columns = self.target.table.columns();
         let mut missing = Vec::new();
-        for column in columns() {
+        for column in &columns {
             let name = Some(column.name.as_str());
             match fields.iter().find(|field| field["name"].as_str() == name) {
                 None => missing.push(column),
                 Some(field) if same_type(&field["type"], schema::rest_type(column.kind)) => {}
-                Some(_) => return Err(RestError::OtherType(column.name)),
+                Some(_) => return Err(RestError::OtherType(column.name.clone())),
             }
         }
-        if missing.is_empty() {
-            return Ok(());
+        let conflict = |conflict| RestError::Conflict {
+            table: self.target.table.name(),
+            conflict,
+        };
+        self.options.same_key(table).map_err(conflict)?;
+        let partitioning = self.options.expiration(table).map_err(conflict)?;
+        let tagged = self.options.tag(&columns, &mut fields);
+
+        if !missing.is_empty() {
+            info!(columns = missing.len(), "adding columns to the table");
         }
-        info!(columns = missing.len(), "adding columns to the table");
         for column in &missing {
             let sql = views::add_column(&self.target, column);
-            self.query("add a column", &sql, json!([])).await?;
-            fields.push(schema::field(column));
+            self.client.run("add a column", &sql, &[]).await?;
+            fields.push(schema::field(column, &self.options));
         }
+        let mut changes = Map::new();
         // ALTER knows no description for an added column everywhere, the patch brings it.
-        let body = json!({ "schema": { "fields": fields } });
-        let patched = self
-            .call("describe the columns", Method::PATCH, &path, Some(body))
-            .await?;
+        if tagged || !missing.is_empty() {
+            changes.insert("schema".into(), json!({ "fields": fields }));
+        }
+        if let Some(partitioning) = partitioning {
+            changes.insert("timePartitioning".into(), partitioning);
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let what = "update the table";
+        let body = Some(changes.into());
+        let path = self.table_path();
+        let patched = self.call(what, Method::PATCH, &path, body).await?;
         patched
             .map(|_| ())
-            .ok_or(RestError::Strange("describe the columns"))
+            .ok_or_else(|| Error::Strange(what).into())
+    }
+
+    fn table_path(&self) -> [&str; 4] {
+        let name = self.target.table.name();
+        ["datasets", &self.target.dataset, "tables", name]
     }
 
     async fn ensure_views(&self) -> Result<(), RestError> {
         self.ensure_dataset(&self.target.views_dataset).await?;
         for (_, sql) in views::statements(&self.target) {
-            self.query("make a view", &sql, json!([])).await?;
+            self.client.run("make a view", &sql, &[]).await?;
         }
         Ok(())
     }
 
-    /// Runs a query to its end and gives its first page.
-    ///
-    /// # Errors
-    ///
-    /// [`RestError`], also if it takes too long.
-    async fn query(
-        &self,
-        what: &'static str,
-        sql: &str,
-        parameters: Value,
-    ) -> Result<Value, RestError> {
-        let end = Instant::now() + QUERY_PATIENCE;
-        let mut body = json!({
-            "query": sql,
-            "useLegacySql": false,
-            "timeoutMs": 10_000,
-            "parameterMode": "NAMED",
-            "queryParameters": parameters,
-        });
-        if let (Some(location), Some(body)) = (&self.target.location, body.as_object_mut()) {
-            body.insert("location".into(), json!(location));
+    /// Lets the views read the tables, so that who reads the views needs no right on these.
+    async fn authorize_views(&self) -> Result<(), Error> {
+        if self.target.views_dataset == self.target.dataset {
+            return Ok(()); // who may read the one may read the other
         }
-        let found = self
-            .call(what, Method::POST, &["queries"], Some(body))
-            .await?;
-        let mut answer = found.ok_or(RestError::Strange(what))?;
-        while running(&answer) && Instant::now() < end {
-            let job = answer
-                .pointer("/jobReference/jobId")
-                .and_then(Value::as_str);
-            let path = ["queries", job.ok_or(RestError::Strange(what))?];
-            let found = self.call(what, Method::GET, &path, None).await?;
-            answer = found.ok_or(RestError::Strange(what))?;
+        let what = "authorize the views";
+        let path = ["datasets", &self.target.dataset];
+        for _ in 0..AUTHORIZE_TRIES {
+            let found = self
+                .client
+                .call(what, Method::GET, &path, &WITH_CONDITIONS, None)
+                .await?
+                .ok_or(Error::Strange(what))?;
+            // The list is written as a whole: without what is there now, others would lose theirs.
+            // The emulator leaves an empty list out, BigQuery one that we may not see.
+            let access = match found.get("access") {
+                None if self.emulator => Some(&[][..]),
+                access => access.and_then(Value::as_array).map(Vec::as_slice),
+            };
+            let etag = found.get("etag").and_then(Value::as_str);
+            let (Some(access), Some(etag)) = (access, etag) else {
+                return Err(Error::Strange(what));
+            };
+            let missing: Vec<Value> = views::statements(&self.target)
+                .into_iter()
+                .map(|(name, _)| self.entry(name))
+                .filter(|entry| !access.iter().any(|one| one["view"] == entry["view"]))
+                .collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            info!(views = missing.len(), "authorizing views");
+            let all: Vec<&Value> = access.iter().chain(&missing).collect();
+            let body = json!({ "access": all });
+            match self
+                .client
+                .patch(what, &path, &WITH_CONDITIONS, etag, body)
+                .await
+            {
+                Ok(Some(_)) => return Ok(()),
+                Ok(None) => return Err(Error::Strange(what)),
+                // Somebody else changed it meanwhile.
+                Err(Error::Refused { status: 412, .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
-        if running(&answer) {
-            return Err(RestError::Strange(what));
-        }
-        Ok(answer)
+        Err(Error::Refused {
+            what,
+            status: 412,
+            reason: String::new(),
+        })
+    }
+
+    /// A view in a dataset's list of who may read it.
+    fn entry(&self, view: &str) -> Value {
+        json!({ "view": {
+            "projectId": self.target.project,
+            "datasetId": self.target.views_dataset,
+            "tableId": view,
+        } })
     }
 
     async fn create(
@@ -232,72 +285,40 @@ impl Rest {
         what: &'static str,
         path: &[&str],
         body: Value,
-    ) -> Result<(), RestError> {
+    ) -> Result<Made, RestError> {
         match self.call(what, Method::POST, path, Some(body)).await {
-            // 409: another sink was faster.
-            Ok(Some(_)) | Err(RestError::Refused { status: 409, .. }) => Ok(()),
-            Ok(None) => Err(RestError::Strange(what)),
-            Err(error) => Err(error),
+            Ok(Some(_)) => Ok(Made::Now),
+            Err(Error::Refused { status: 409, .. }) => Ok(Made::ByAnother),
+            Ok(None) => Err(Error::Strange(what).into()),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// One call; `None` if there is no such thing.
     async fn call(
         &self,
         what: &'static str,
         method: Method,
         path: &[&str],
         body: Option<Value>,
-    ) -> Result<Option<Value>, RestError> {
-        let mut url = self.url.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty();
-            segments
-                .extend(["bigquery", "v2", "projects", &self.target.project])
-                .extend(path);
-        }
-        if let (Some(location), ["queries", _]) = (&self.target.location, path) {
-            url.query_pairs_mut().append_pair("location", location);
-        }
-        let mut request = self
-            .client
-            .request(method, url)
-            .headers(self.auth.headers().await?);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let no_answer = |error: reqwest::Error| {
-            let why = match () {
-                () if error.is_connect() => "no connection",
-                () if error.is_timeout() => "no answer in time",
-                () => "no answer that can be read",
-            };
-            RestError::NoAnswer(what, why)
-        };
-        let answer = request.send().await.map_err(no_answer)?;
-        let status = answer.status();
-        if status == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        if status.is_success() {
-            return answer.json().await.map(Some).map_err(no_answer);
-        }
-        let fault: Value = answer.json().await.unwrap_or_default();
-        let reason = fault
-            .pointer("/error/errors/0/reason")
-            .and_then(Value::as_str);
-        let known = |reason: &&str| reason.len() < 40 && reason.chars().all(char::is_alphanumeric);
-        Err(RestError::Refused {
-            what,
-            status: status.as_u16(),
-            reason: reason.filter(known).unwrap_or_default().to_owned(),
-        })
+    ) -> Result<Option<Value>, Error> {
+        self.client.call(what, method, path, &[], body).await
     }
 }
 
-fn running(answer: &Value) -> bool {
-    answer.get("jobComplete") == Some(&Value::Bool(false))
+/// Who made a thing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// Another sink was faster.
+    ByAnother,
+    /// We.
+    Now,
 }
+
+/// How often a dataset that others change meanwhile is read and written again.
+const AUTHORIZE_TRIES: usize = 4;
+
+/// Entries with conditions are shown and kept from this version of the list on.
+const WITH_CONDITIONS: [(&str, &str); 1] = [("accessPolicyVersion", "3")];
 
 /// Types have two names each in the API.
 fn same_type(found: &Value, ours: &str) -> bool {
@@ -309,6 +330,3 @@ fn same_type(found: &Value, ours: &str) -> bool {
     };
     found == ours
 }
-
-/// How long a query may take: they are all short.
-const QUERY_PATIENCE: Duration = Duration::from_mins(2);

@@ -7,30 +7,45 @@ use prost_types::{
 };
 use serde_json::{Value, json};
 
-use super::{TABLE, Target};
+use super::{Options, Table, Target};
 
 /// The table as the REST API wants it for `tables.insert`.
-pub fn table(target: &Target) -> Value {
-    json!({
+pub fn table(target: &Target, options: &Options) -> Value {
+    let columns = target.table.columns();
+    let fields: Vec<Value> = columns.iter().map(|one| field(one, options)).collect();
+    let mut partitioning = json!({ "type": "DAY", "field": "received_at" });
+    if let (Some(retention), Some(object)) = (options.retention, partitioning.as_object_mut()) {
+        object.insert("expirationMs".into(), retention.rest());
+    }
+    let mut table = json!({
         "tableReference": {
-            "projectId": target.project, "datasetId": target.dataset, "tableId": TABLE,
+            "projectId": target.project, "datasetId": target.dataset, "tableId": target.table.name(),
         },
-        "description": "Audit records of Copilot Gate; append-only.",
-        "schema": { "fields": contract::columns().iter().map(field).collect::<Vec<_>>() },
-        "timePartitioning": { "type": "DAY", "field": "received_at" },
+        "description": target.table.description(),
+        "schema": { "fields": fields },
+        "timePartitioning": partitioning,
         "requirePartitionFilter": true,
-        "clustering": { "fields": ["person", "endpoint", "decision"] },
-    })
+        "clustering": { "fields": target.table.clustering() },
+    });
+    if let (Some(key), Some(object)) = (&options.kms_key, table.as_object_mut()) {
+        let encryption = json!({ "kmsKeyName": key });
+        object.insert("encryptionConfiguration".into(), encryption);
+    }
+    table
 }
 
 /// One column as the REST API wants it.
-pub(super) fn field(column: &Column) -> Value {
-    json!({
+pub(super) fn field(column: &Column, options: &Options) -> Value {
+    let mut field = json!({
         "name": column.name,
         "type": rest_type(column.kind),
         "mode": "NULLABLE",
         "description": column.description,
-    })
+    });
+    if let (Some(tag), Some(object)) = (options.tag_of(column), field.as_object_mut()) {
+        object.insert("policyTags".into(), json!({ "names": [tag] }));
+    }
+    field
 }
 
 /// The type's name in the REST API.
@@ -58,7 +73,7 @@ pub(super) fn sql_type(kind: ColumnKind) -> &'static str {
 }
 
 /// How a row's bytes are to be read; columns are found by name.
-pub fn row_descriptor() -> DescriptorProto {
+pub fn row_descriptor(table: Table) -> DescriptorProto {
     let field = |column: Column| {
         let kind = match column.kind {
             ColumnKind::Bool => Type::Bool,
@@ -76,7 +91,7 @@ pub fn row_descriptor() -> DescriptorProto {
     };
     DescriptorProto {
         name: Some("Row".into()),
-        field: contract::columns().into_iter().map(field).collect(),
+        field: table.columns().into_iter().map(field).collect(),
         ..DescriptorProto::default()
     }
 }
@@ -88,12 +103,13 @@ mod tests {
     #[test]
     fn table_is_partitioned_clustered_and_described() {
         let target = Target {
+            table: Table::Records,
             project: "p".into(),
             dataset: "d".into(),
             views_dataset: "v".into(),
             location: None,
         };
-        let table = table(&target);
+        let table = table(&target, &Options::default());
         assert_eq!(
             table["timePartitioning"],
             json!({"type": "DAY", "field": "received_at"})
@@ -114,7 +130,7 @@ mod tests {
 
     #[test]
     fn row_descriptor_carries_json_as_text_and_times_as_numbers() {
-        let row = row_descriptor();
+        let row = row_descriptor(Table::Records);
         let of = |name: &str| row.field.iter().find(|field| field.name() == name).unwrap();
         for (name, number, kind) in [
             ("findings", 27, Type::String),

@@ -21,18 +21,40 @@ pub(super) fn statements(target: &Target) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// One row for each exchange, also if two sinks took its record.
+/// One row for each exchange, also if two sinks took its records: its close record with the content
+/// of its open record, or the open record alone as long as there is no other.
 fn exchanges(target: &Target) -> String {
     let columns: Vec<String> = contract::columns()
         .into_iter()
-        .filter(|column| column.kind != ColumnKind::Bytes && column.name != "mac_key_id")
+        .filter(|column| {
+            column.kind != ColumnKind::Bytes
+                && !["mac_key_id", "unacknowledged", "checkpoint"].contains(&column.name.as_str())
+        })
         .map(|column| column.name)
         .collect();
+    let of = |record: &str| {
+        let named = columns.iter().map(|column| match column.as_str() {
+            "request_content" => "COALESCE(close.request_content, open.request_content) \
+                                  AS request_content"
+                .to_owned(),
+            _ => format!("{record}.{column}"),
+        });
+        named.collect::<Vec<_>>().join(", ")
+    };
+    let (closed, opened) = (of("close"), of("open"));
     format!(
-        "SELECT {}\nFROM {}\nWHERE {ALWAYS} AND kind IN ('close', 'bare')\n\
-         QUALIFY ROW_NUMBER() OVER (\n  \
-         PARTITION BY COALESCE(epoch, sink_id), COALESCE(seq, sink_seq)\n  \
-         ORDER BY received_at, sink_id, sink_seq) = 1",
+        "WITH one AS (\n  SELECT {}\n  FROM {}\n  \
+         WHERE {ALWAYS} AND kind IN ('open', 'close', 'bare')\n  \
+         QUALIFY ROW_NUMBER() OVER (\n    \
+         PARTITION BY COALESCE(epoch, sink_id), COALESCE(seq, sink_seq)\n    \
+         ORDER BY received_at, sink_id, sink_seq) = 1)\n\
+         SELECT {closed}\nFROM one AS close\nLEFT JOIN one AS open \
+         ON open.kind = 'open' AND open.epoch = close.epoch AND open.seq = close.open_seq\n\
+         WHERE close.kind IN ('close', 'bare')\n\
+         UNION ALL\n\
+         SELECT {opened}\nFROM one AS open\nLEFT JOIN one AS close \
+         ON close.kind = 'close' AND close.epoch = open.epoch AND close.open_seq = open.seq\n\
+         WHERE open.kind = 'open' AND close.seq IS NULL",
         columns.join(", "),
         target.table_sql(),
     )
@@ -78,7 +100,8 @@ fn repeats(target: &Target) -> String {
          SUBSTR(told.request_content, {start} + 1, {length}) AS text\n\
          FROM {exchanges} AS again\nCROSS JOIN UNNEST(REGEXP_EXTRACT_ALL(again.request_content, \
          r'\"(seen:[0-9a-f]{{32}}:[0-9]+:[0-9]+[+][0-9]+)\"')) AS reference\n\
-         LEFT JOIN {exchanges} AS told ON told.epoch = again.epoch AND told.seq = {seq}\n  \
+         LEFT JOIN {exchanges} AS told ON told.epoch = again.epoch\n  \
+         AND COALESCE(told.open_seq, told.seq) = {seq}\n  \
          AND told.person = again.person AND told.issuer = again.issuer"
     )
 }

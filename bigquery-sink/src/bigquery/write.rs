@@ -16,7 +16,7 @@ use tonic::{
 use tracing::info;
 
 use super::{
-    Auth, StorageErrorCode, Target,
+    Auth, StorageErrorCode, Table, Target,
     proto::{
         self, AppendRowsRequest, AppendRowsResponse, CreateWriteStreamRequest,
         FinalizeWriteStreamRequest, ProtoRows, ProtoSchema, RetryInfo, StorageError, WriteStream,
@@ -54,6 +54,7 @@ pub struct Appends {
     requests: mpsc::Sender<AppendRowsRequest>,
     first: Option<Request<ReceiverStream<AppendRowsRequest>>>,
     answers: Option<Streaming<AppendRowsResponse>>,
+    table: Table,
     client: BigQueryWriteClient<Channel>,
 }
 
@@ -141,6 +142,7 @@ impl Storage {
             requests,
             first: Some(first),
             answers: None,
+            table: self.target.table,
             client: self.client.clone(),
         })
     }
@@ -188,7 +190,7 @@ impl Appends {
             },
             rows: Some(Rows::ProtoRows(ProtoData {
                 writer_schema: first.then(|| ProtoSchema {
-                    proto_descriptor: Some(row_descriptor()),
+                    proto_descriptor: Some(row_descriptor(self.table)),
                 }),
                 rows: Some(ProtoRows {
                     serialized_rows: rows,

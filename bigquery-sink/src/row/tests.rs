@@ -128,9 +128,11 @@ fn what_cannot_be_trusted_or_loaded_becomes_a_tombstone() {
             .filter_state_objects[contract::FILTER_STATE]
             .value
             .clone();
+        let record = Vec::decode(sent.as_slice()).unwrap_or_default();
         let (origin, entry) = rows().of(entry, NOW);
         assert_eq!(origin, Origin::Tombstone, "{name}");
-        assert_eq!(entry.dead, Some((reason, sent.into())), "{name}");
+        let kept = if reason == "not_bytes" { sent } else { record };
+        assert_eq!(entry.dead, Some((reason, kept.into())), "{name}");
         assert_eq!(entry.place, None, "{name}: its place is not to be trusted");
         let row = envelope(&entry);
         assert_eq!(
@@ -258,6 +260,42 @@ fn the_tombstone_of_a_row_tells_only_which_it_was() {
         ..Envelope::default()
     };
     assert_eq!(Envelope::decode(row.as_slice()).unwrap(), expected);
+}
+
+#[test]
+fn every_row_has_a_proof_and_its_hash_goes_into_the_chain() {
+    let sent = sealed(Envelope::default(), &Content::default());
+    for entry in [carrying(&sent), carrying(&[0xff; 9]), HttpEntry::default()] {
+        let (origin, entry) = rows().of(entry, NOW);
+        let proof = Proof::decode(entry.row.as_ref()).unwrap();
+        assert_eq!(proof.hash(), entry.hash, "{origin:?}");
+        assert_eq!(
+            record_hash(proof.prev_hash(), proof.envelope()),
+            entry.hash,
+            "{origin:?}"
+        );
+        assert!(entry.row.starts_with(proof.envelope()), "{origin:?}");
+        assert_eq!(proof.mac.is_some(), origin == Origin::Record);
+    }
+}
+
+#[test]
+fn the_tombstone_of_a_row_has_its_hash() {
+    let sent = sealed(Envelope::default(), &Content::default());
+    let tombstone = tombstone_of(&sent, "rejected");
+    let proof = Proof::decode(tombstone.as_slice()).unwrap();
+    assert_eq!(proof.hash, Proof::decode(sent.as_slice()).unwrap().hash);
+    assert!(
+        tombstone.starts_with(proof.envelope()),
+        "its envelope is its own"
+    );
+    assert_eq!(
+        Envelope::decode(proof.envelope()).unwrap().kind(),
+        "tombstone"
+    );
+    let older = tombstone_of(&Envelope::default().encode_to_vec(), "rejected");
+    let proof = Proof::decode(older.as_slice()).unwrap();
+    assert_eq!(proof.hash(), record_hash(&[], proof.envelope()));
 }
 
 #[test]

@@ -29,8 +29,27 @@ fn entry(text: &str) -> Entry {
 fn placed(epoch: u8, seq: i64) -> Entry {
     Entry {
         place: Some((Epoch([epoch; 16]), seq)),
+        hash: hash(seq),
         ..entry(&format!("{epoch}/{seq}"))
     }
+}
+
+/// A hash that tells which record it is of.
+fn hash(seq: i64) -> Link {
+    [u8::try_from(seq + 1).unwrap(); 32]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
+/// The link after these hashes, the first of which is of row `since`; all arrived at `at`.
+fn link_of(since: u64, at: i64, hashes: &[Link]) -> String {
+    let rows = (since..).zip(hashes);
+    let link = rows.fold(None, |link, (seq, hash)| {
+        Some(row_link(link.as_ref(), seq, at, hash))
+    });
+    hex(&link.unwrap())
 }
 
 fn path_of(row: &Bytes) -> String {
@@ -340,6 +359,127 @@ fn what_is_durable_of_an_epoch_can_be_told() {
     );
 }
 
+#[test]
+fn the_chain_goes_on_after_a_crash_and_checkpoints_are_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    assert_eq!(
+        spool.claims().unwrap(),
+        None,
+        "nothing to be said of nothing"
+    );
+    spool.append(&[placed(1, 0), placed(1, 1)], 7).unwrap();
+    let image = crash_image(folder.path());
+    drop(spool);
+    let spool = Spool::open(image.path(), ROOMY).unwrap();
+    let claims = spool.claims().unwrap().unwrap();
+    assert_eq!((claims.rows, claims.since, claims.received_at), (2, 0, 7));
+    assert_eq!(claims.link, link_of(0, 7, &[hash(0), hash(1)]));
+    let checkpoint = Entry {
+        hash: [99; 32],
+        covers: Some(2),
+        ..entry("checkpoint")
+    };
+    spool.append(&[checkpoint], 7).unwrap();
+    assert!(!spool.status().uncovered);
+    assert_eq!(spool.claims().unwrap(), None, "a checkpoint needs no other");
+    drop(spool);
+    let spool = Spool::open(image.path(), ROOMY).unwrap();
+    assert_eq!(spool.claims().unwrap(), None);
+    spool.append(&[placed(1, 1), placed(2, 3)], 7).unwrap();
+    let claims = spool.claims().unwrap().unwrap();
+    let hashes = [hash(0), hash(1), [99; 32], hash(3)];
+    assert_eq!(claims.link, link_of(0, 7, &hashes));
+    let epochs: Vec<&str> = claims
+        .epochs
+        .iter()
+        .map(|claim| claim.epoch.as_str())
+        .collect();
+    assert_eq!(epochs, ["02".repeat(16)], "a repeat is not new");
+}
+
+#[test]
+fn a_checkpoint_tells_how_far_epochs_are_in_whatever_order_records_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    let steps = [
+        (vec![3, 4], 0, None, vec![(3, 5)]),
+        (vec![0], 1, Some(0), vec![(3, 5)]),
+        (vec![1, 7, 2], 5, Some(4), vec![(7, 8)]),
+        (vec![6, 5], 8, Some(7), vec![]),
+    ];
+    for (seqs, next, last, ahead) in steps {
+        let entries: Vec<Entry> = seqs.iter().map(|seq| placed(1, *seq)).collect();
+        spool.append(&entries, 1).unwrap();
+        let expected = EpochClaim {
+            epoch: "01".repeat(16),
+            next,
+            hash: last.map(|last| hex(&hash(last))),
+            ahead,
+            partial: false,
+        };
+        assert_eq!(
+            spool.claims().unwrap().unwrap().epochs,
+            [expected],
+            "{seqs:?}"
+        );
+    }
+}
+
+#[test]
+fn the_chain_of_an_older_spool_begins_with_its_next_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    spool.append(&[placed(1, 0), placed(1, 1)], 7).unwrap();
+    // As the version without a chain wrote it.
+    let head = Head {
+        next_seq: 2,
+        bytes: spool.status().bytes,
+        received_at: 7,
+        ..Head::default()
+    };
+    let seen = SeenRow {
+        next: 2,
+        ahead: vec![5, 6],
+        ..SeenRow::default()
+    };
+    spool.0.meta.insert(HEAD, head.encode_to_vec()).unwrap();
+    spool
+        .0
+        .epochs
+        .insert([1; 16], seen.encode_to_vec())
+        .unwrap();
+    drop(spool);
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    assert_eq!(spool.claims().unwrap(), None);
+    spool.append(&[placed(1, 3)], 7).unwrap();
+    let claims = spool.claims().unwrap().unwrap();
+    assert_eq!((claims.since, claims.rows), (2, 3));
+    assert_eq!(claims.link, link_of(2, 7, &[hash(3)]));
+    let claim = &claims.epochs[0];
+    assert_eq!((claim.next, &claim.hash), (2, &None), "nobody kept it");
+    assert_eq!(claim.ahead, [(3, 4), (5, 6)]);
+    drop(spool);
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    assert_eq!(spool.claims().unwrap(), Some(claims));
+}
+
+#[test]
+fn a_row_that_is_refused_later_leaves_the_chain_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), ROOMY).unwrap();
+    spool.append(&[placed(1, 0), placed(1, 1)], 7).unwrap();
+    let before = spool.claims().unwrap().unwrap();
+    spool
+        .quarantine(1, &row("tombstone"), REJECTED, "why")
+        .unwrap();
+    let after = spool.claims().unwrap().unwrap();
+    assert_eq!((&before.link, before.tombstones), (&after.link, 0));
+    assert_eq!(after.tombstones, 1);
+    spool.restore(1).unwrap();
+    assert_eq!(spool.claims().unwrap(), Some(before));
+}
+
 /// The spool as it should behave, in memory.
 #[derive(Default)]
 struct Model {
@@ -444,11 +584,14 @@ proptest! {
         let mut seen = Seen::default();
         let mut model = std::collections::BTreeSet::new();
         for seq in seqs {
-            prop_assert_eq!(seen.insert(seq), model.insert(seq));
+            prop_assert_eq!(seen.insert(seq, hash(seq)), model.insert(seq));
             prop_assert_eq!(&Seen::from(SeenRow::from(&seen)), &seen);
-            let listed = (0..seen.next).chain(seen.ahead.iter().flat_map(|(from, to)| *from..*to));
+            let ahead = seen.ahead.iter().flat_map(|(from, range)| *from..range.end);
+            let listed = (0..seen.next).chain(ahead);
             prop_assert!(listed.eq(model.iter().copied()));
             prop_assert!(!seen.ahead.contains_key(&seen.next), "the first range is joined");
+            let last = (seen.next > 0).then(|| hash(seen.next - 1));
+            prop_assert_eq!(seen.hash, last, "in whatever order they came");
         }
     }
 }

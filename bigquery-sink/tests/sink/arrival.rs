@@ -168,6 +168,11 @@ async fn views_show_exchanges_findings_and_gaps() {
     ];
     assert_eq!(rows, expected);
 
+    let listed = emulator.get(&format!("datasets/{dataset}")).await.unwrap();
+    let authorized = listed["access"].as_array().unwrap().iter();
+    let authorized: Vec<_> = authorized.map(|one| &one["view"]["tableId"]).collect();
+    assert_eq!(authorized, ["exchanges", "findings", "repeats", "gaps"]);
+
     let sql = format!(
         "SELECT kind, source, first_missing, last_missing, missing FROM `{views}.gaps` \
          ORDER BY kind, first_missing"
@@ -288,9 +293,11 @@ async fn an_older_table_gets_the_columns_that_it_lacks() {
         project: PROJECT.into(),
         dataset: dataset.clone(),
         views_dataset: String::new(),
+        table: bigquery_sink::bigquery::Table::Records,
         location: None,
     };
-    let mut table = bigquery_sink::bigquery::table(&target);
+    let mut table =
+        bigquery_sink::bigquery::table(&target, &bigquery_sink::bigquery::Options::default());
     let fields = table["schema"]["fields"].as_array_mut().unwrap();
     fields.retain(|field| field["name"] != "initiator" && field["name"] != "unscanned");
     fields.push(json!({ "name": "of_a_newer_sink", "type": "STRING", "mode": "NULLABLE" }));
@@ -460,6 +467,9 @@ fn full_envelope() -> Envelope {
         approval_covers: text("content"),
         cause_sha256: Some(vec![3; 32]),
         held_ms: Some(1_500),
+        open_seq: Some(6),
+        unacknowledged: Some(2),
+        checkpoint: Some("ey".into()),
         ..Envelope::default()
     }
 }

@@ -20,7 +20,7 @@ use axum::{
     Json, Router,
     body::Bytes as Body,
     extract::State as Shared,
-    http::{Method, StatusCode, Uri},
+    http::{HeaderMap, Method, StatusCode, Uri},
 };
 use bigquery_sink::bigquery::proto::{
     self, AppendRowsRequest, AppendRowsResponse, CreateWriteStreamRequest,
@@ -107,12 +107,20 @@ pub struct Append {
 #[derive(Default)]
 pub struct World {
     pub faults: VecDeque<Fault>,
+    /// Those of table `lineage`.
+    pub lineage_faults: VecDeque<Fault>,
     /// Random faults, in so many of a thousand appends.
     pub weather: Option<(StdRng, u32)>,
     pub poison: Poison,
     /// Refuses whatever comes, as if the request as such were wrong.
     pub refuse_all: bool,
+    /// Refuses whatever comes for table `lineage`.
+    pub refuse_lineage: Option<Code>,
     pub refuse_views: bool,
+    /// Refuses to change datasets, for this reason.
+    pub refuse_access: Option<&'static str>,
+    /// How often somebody else changes a dataset between a reading and a writing of the sink.
+    pub meddle: usize,
     /// Counts appends and rows and forgets them.
     pub forgetful: bool,
     pub rest: Vec<(Method, String, Value)>,
@@ -120,7 +128,9 @@ pub struct World {
     pub finalized: Vec<String>,
     /// All rows in the table.
     pub rows: Vec<Bytes>,
-    /// Number of these, also if they are forgotten.
+    /// All rows in table `lineage`.
+    pub lineage: Vec<Bytes>,
+    /// Number of rows, also if they are forgotten.
     pub count: u64,
     /// Number of appends that came after their connection.
     pub late: u32,
@@ -128,9 +138,13 @@ pub struct World {
     pub violations: Vec<String>,
     /// How often which fault happened.
     pub happened: BTreeMap<String, u32>,
-    table: Option<Value>,
+    /// By their names.
+    pub tables: BTreeMap<String, Value>,
+    /// By their names.
+    pub datasets: BTreeMap<String, Value>,
     streams: BTreeMap<String, WriteTo>,
     created: usize,
+    changes: usize,
 }
 
 /// A write stream.
@@ -284,7 +298,7 @@ struct Connection {
 impl World {
     /// Forgets the table, as if somebody had dropped and remade it elsewhere.
     pub fn forget_table(&mut self) {
-        self.table = None;
+        self.tables.clear();
     }
 
     /// From now on faults happen by themselves.
@@ -298,8 +312,11 @@ impl World {
         Status::invalid_argument(what)
     }
 
-    fn fault(&mut self) -> Option<Fault> {
-        let scripted = self.faults.pop_front();
+    fn fault(&mut self, stream: &str) -> Option<Fault> {
+        let scripted = match table_of(stream) {
+            LINEAGE => self.lineage_faults.pop_front(),
+            _ => self.faults.pop_front(),
+        };
         let fault = scripted.or_else(|| {
             let (random, rate) = self.weather.as_mut()?;
             (random.random_range(0..1000) < *rate).then(|| any_fault(random))
@@ -362,10 +379,11 @@ impl World {
         };
         let rows = data.rows.as_ref().map(|rows| &rows.serialized_rows[..]);
         let rows = rows.unwrap_or_default();
-        let Some(table) = &self.table else {
+        let Some(table) = self.tables.get(table_of(stream)) else {
             return refusal(Code::NotFound, Cause::TableNotFound);
         };
         let kinds = kinds_of(table);
+        let lineage = table_of(stream) == LINEAGE;
         let Some(write_to) = self.streams.get(stream) else {
             return refusal(Code::NotFound, Cause::StreamNotFound);
         };
@@ -404,6 +422,9 @@ impl World {
             };
             rows.iter().enumerate().filter_map(fault).collect()
         };
+        if let Some(code) = self.refuse_lineage.filter(|_| lineage) {
+            return refusal(code, Cause::Unspecified);
+        }
         if self.refuse_all || !bad.is_empty() {
             let mut response = refusal(Code::InvalidArgument, Cause::Unspecified);
             if self.poison == Poison::Named && !self.refuse_all {
@@ -411,13 +432,20 @@ impl World {
             }
             return response;
         }
-        self.count += rows.len() as u64;
+        if !lineage {
+            self.count += rows.len() as u64;
+        }
         if let Some(write_to) = self.streams.get_mut(stream) {
             if self.forgetful {
                 write_to.rows.resize(end + rows.len(), 0);
             } else {
                 write_to.rows.extend(rows.iter().map(|row| digest(row)));
-                self.rows.extend(rows.iter().cloned());
+                let table = if lineage {
+                    &mut self.lineage
+                } else {
+                    &mut self.rows
+                };
+                table.extend(rows.iter().cloned());
             }
         }
         AppendRowsResponse {
@@ -428,25 +456,70 @@ impl World {
         }
     }
 
-    fn answer(&mut self, method: &Method, path: &str, body: &Value) -> (StatusCode, Value) {
+    fn answer(
+        &mut self,
+        method: &Method,
+        uri: &Uri,
+        etag: Option<&str>,
+        body: &Value,
+    ) -> (StatusCode, Value) {
+        let path = uri.path();
         let parts: Vec<&str> = path
             .trim_start_matches("/bigquery/v2/projects/")
             .split('/')
             .collect();
         match (method.as_str(), parts.as_slice()) {
-            ("GET", [_, "datasets", _, "tables", _]) => match &self.table {
+            ("GET", [_, "datasets", _, "tables", name]) => match self.tables.get(*name) {
                 Some(table) => (StatusCode::OK, table.clone()),
                 None => (StatusCode::NOT_FOUND, json!({})),
             },
             ("POST", [_, "datasets", _, "tables"]) => {
-                self.table = Some(body.clone());
+                let name = body["tableReference"]["tableId"].as_str().unwrap();
+                self.tables.insert(name.to_owned(), body.clone());
                 (StatusCode::OK, body.clone())
             }
-            ("PATCH", _) => {
-                self.table.as_mut().unwrap()["schema"] = body["schema"].clone();
+            ("PATCH", [_, "datasets", _, "tables", name]) => {
+                let table = self.tables.get_mut(*name).unwrap();
+                for (key, value) in body.as_object().unwrap() {
+                    table[key] = value.clone();
+                }
                 (StatusCode::OK, json!({}))
             }
-            ("GET", [_, "datasets", _]) => (StatusCode::NOT_FOUND, json!({})),
+            ("POST", [_, "datasets"]) => {
+                let name = body["datasetReference"]["datasetId"].as_str().unwrap();
+                self.dataset(name, body);
+                (StatusCode::OK, body.clone())
+            }
+            ("GET", [_, "datasets", name]) => match self.datasets.get(*name) {
+                Some(dataset) => (StatusCode::OK, dataset.clone()),
+                None => (StatusCode::NOT_FOUND, json!({})),
+            },
+            ("PATCH", [_, "datasets", name]) => {
+                if uri.query() != Some("accessPolicyVersion=3") {
+                    self.violation("conditions of entries would be lost");
+                }
+                if let Some(reason) = self.refuse_access {
+                    let fault = json!({ "error": { "errors": [{ "reason": reason }] } });
+                    return (StatusCode::FORBIDDEN, fault);
+                }
+                let mut dataset = self.datasets[*name].clone();
+                if self.meddle > 0 {
+                    self.meddle -= 1;
+                    let entry = json!({ "role": "READER", "userByEmail": format!("{}@example.com", self.meddle) });
+                    dataset["access"].as_array_mut().unwrap().push(entry);
+                    self.dataset(name, &dataset);
+                }
+                match etag {
+                    None => self.violation("a dataset is changed whatever it is now"),
+                    Some(etag) if self.datasets[*name]["etag"] == etag => {
+                        dataset["access"] = body["access"].clone();
+                        self.dataset(name, &dataset);
+                        return (StatusCode::OK, json!({}));
+                    }
+                    Some(_) => Status::aborted("it has changed"),
+                };
+                (StatusCode::PRECONDITION_FAILED, json!({}))
+            }
             ("POST", [_, "queries"]) => {
                 let sql = body["query"].as_str().unwrap();
                 if sql.contains("MAX(sink_seq)") {
@@ -456,13 +529,16 @@ impl World {
                         .find(|one| one["name"] == "sink_id")
                         .unwrap();
                     let id = id["parameterValue"]["value"].as_str().unwrap();
-                    let stamps = self
-                        .rows
-                        .iter()
-                        .map(|row| Stamp::decode(row.clone()).unwrap());
+                    let stamp = |row: &Bytes| Stamp::decode(row.clone()).unwrap();
+                    let stamps: Vec<Stamp> = if sql.contains(".lineage`") {
+                        self.lineage.iter().map(stamp_of_lineage).collect()
+                    } else {
+                        self.rows.iter().map(stamp).collect()
+                    };
                     let last = stamps
+                        .iter()
                         .filter(|stamp| stamp.sink_id() == id)
-                        .map(|stamp| stamp.sink_seq())
+                        .map(Stamp::sink_seq)
                         .max();
                     let last = last.map(|seq| seq.to_string());
                     return (
@@ -478,6 +554,17 @@ impl World {
             }
             _ => (StatusCode::OK, json!({})),
         }
+    }
+
+    /// Makes or changes a dataset.
+    pub fn dataset(&mut self, name: &str, content: &Value) {
+        self.changes += 1;
+        let mut content = content.clone();
+        content["etag"] = json!(format!("etag{}", self.changes));
+        if content["access"].is_null() {
+            content["access"] = json!([{ "role": "OWNER", "specialGroup": "projectOwners" }]);
+        }
+        self.datasets.insert(name.to_owned(), content);
     }
 
     fn route(&mut self, metadata: &MetadataMap, key: &str, name: &str) -> Result<(), Status> {
@@ -518,6 +605,34 @@ fn any_fault(random: &mut impl Rng) -> Fault {
         _ => Fault::Slow(millis),
     }
 }
+
+/// What tells where a row of table `lineage` came from.
+#[derive(Clone, PartialEq, Message)]
+pub struct Origin {
+    #[prost(int64, tag = "4")]
+    pub suggestion: i64,
+    #[prost(string, tag = "12")]
+    pub sink_id: String,
+    #[prost(int64, tag = "13")]
+    pub sink_seq: i64,
+}
+
+fn stamp_of_lineage(row: &Bytes) -> Stamp {
+    let origin = Origin::decode(row.clone()).unwrap();
+    Stamp {
+        sink_id: Some(origin.sink_id),
+        sink_seq: Some(origin.sink_seq),
+        ..Stamp::default()
+    }
+}
+
+/// The table in a path of a table or a stream.
+fn table_of(path: &str) -> &str {
+    let mut parts = path.split('/').skip_while(|part| *part != "tables");
+    parts.nth(1).unwrap_or_default()
+}
+
+const LINEAGE: &str = "lineage";
 
 /// Types of the table's columns.
 fn kinds_of(table: &Value) -> BTreeMap<String, String> {
@@ -577,7 +692,10 @@ fn fault_of(
                 {
                     return Some(format!("{name}: {text} is no JSON"));
                 }
-                if name == "person" && text == "poison" {
+                let poisoned = [("person", "poison"), ("model", "lineage poison")];
+                if poisoned.contains(&(name, text))
+                    && (name == "person" || kinds.contains_key("fingerprint"))
+                {
                     return Some(format!("{name}: {text} cannot be stored"));
                 }
             }
@@ -600,11 +718,13 @@ async fn answer(
     Shared(fake): Shared<Fake>,
     method: Method,
     uri: Uri,
+    headers: HeaderMap,
     body: Body,
 ) -> (StatusCode, Json<Value>) {
     let body = serde_json::from_slice(&body).unwrap_or_default();
+    let etag = headers.get("if-match").and_then(|etag| etag.to_str().ok());
     let mut world = fake.world();
-    let (status, answer) = world.answer(&method, uri.path(), &body);
+    let (status, answer) = world.answer(&method, &uri, etag, &body);
     world.rest.push((method, uri.path().to_owned(), body));
     (status, Json(answer))
 }
@@ -626,7 +746,7 @@ impl BigQueryWrite for Fake {
         let mut world = self.world();
         world.route(request.metadata(), "parent", &request.get_ref().parent)?;
         let request = request.into_inner();
-        if world.table.is_none() {
+        if !world.tables.contains_key(table_of(&request.parent)) {
             return Err(Status::not_found("no such table"));
         }
         let name = format!("{}/streams/s{}", request.parent, world.created);
@@ -726,7 +846,7 @@ impl Fake {
             Ok(Some(response)) => return at_once(Ok(response)),
             Ok(None) => {}
         }
-        let fault = world.fault();
+        let fault = world.fault(&connection.stream);
         match fault {
             Some(Fault::Cut) => return Fate::Cut,
             Some(Fault::Late(after)) => return Fate::Late(after, Box::new(request)),

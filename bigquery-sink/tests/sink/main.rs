@@ -14,7 +14,12 @@
 )]
 
 mod arrival;
+mod checkpoints;
 mod crash;
 mod fake;
+mod lineage;
+mod lookup;
+mod options;
 mod protocol;
+mod tls;
 mod world;

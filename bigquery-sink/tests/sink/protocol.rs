@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use bigquery_sink::{
-    bigquery::{StorageErrorCode as Cause, proto::append_rows_request::Rows, row_descriptor},
+    bigquery::{
+        StorageErrorCode as Cause, Table, proto::append_rows_request::Rows, row_descriptor,
+    },
     envoy::HttpEntry,
 };
 use contract::{Content, Envelope};
@@ -135,7 +137,7 @@ async fn requests_say_what_the_emulator_ignores() {
                     .write_stream
                     .ends_with("/tables/records/streams/s0")
             );
-            assert_eq!(schema, Some(row_descriptor()));
+            assert_eq!(schema, Some(row_descriptor(Table::Records)));
             assert!(append.request.trace_id.starts_with("bigquery-sink:"));
         } else {
             assert_eq!((append.request.write_stream.as_str(), schema), ("", None));

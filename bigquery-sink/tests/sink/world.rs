@@ -17,7 +17,11 @@ use bigquery_sink::envoy::{
     access_log_service_client::AccessLogServiceClient,
     stream_access_logs_message::{HttpEntries, LogEntries},
 };
-use contract::{Chain, Content, Envelope, Epoch, MacKey};
+use bytes::Bytes;
+use contract::{
+    Chain, Content, Envelope, Epoch, MacKey, Proof, Stamp,
+    checkpoint::{Checkpoint, Link, SigningKeys, VerifyingKeys, row_link},
+};
 use prost::Message;
 use prost_types::Any;
 use serde_json::{Value, json};
@@ -26,6 +30,8 @@ use tokio::sync::OnceCell;
 
 pub const PROJECT: &str = "test-project";
 pub const KEYS: &str = "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+pub const CHECKPOINT_KEYS: &str = "c1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// Waits for a condition; the deadline is for a busy machine.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
@@ -210,9 +216,14 @@ impl Drop for Emulator {
 pub struct Sink {
     process: Option<Child>,
     arguments: Vec<String>,
+    checkpoint_keys: String,
+    environment: Vec<(&'static str, String)>,
     folder: TempDir,
     access_log: u16,
+    /// Where pages are read.
     http: u16,
+    /// With TLS, the port of HTTP; 0 without.
+    https: u16,
 }
 
 impl Sink {
@@ -253,9 +264,12 @@ impl Sink {
         Self {
             process: None,
             arguments,
+            checkpoint_keys: String::new(),
+            environment: Vec::new(),
             folder,
             access_log,
             http,
+            https: 0,
         }
     }
 
@@ -263,13 +277,53 @@ impl Sink {
         self.run_by(&[]).await;
     }
 
+    /// From the next run on checkpoints are signed.
+    pub fn with_checkpoints(mut self) -> Self {
+        CHECKPOINT_KEYS.clone_into(&mut self.checkpoint_keys);
+        self
+    }
+
+    /// From the next run on a variable is set.
+    pub fn with_environment(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.to_owned()));
+        self
+    }
+
     /// Takes the last arguments away for the next run.
     pub fn forget_arguments(&mut self, number: usize) {
         self.arguments.truncate(self.arguments.len() - number);
     }
 
+    /// More arguments for the next run.
+    pub fn with(mut self, more: &[&str]) -> Self {
+        let more = more.iter().map(|argument| (*argument).to_owned());
+        self.arguments.extend(more);
+        self
+    }
+
+    /// Starts it and does not wait: perhaps it ends.
+    pub fn try_run(&mut self) {
+        self.spawn(&[]);
+    }
+
+    /// Waits until it has prepared the table.
+    pub async fn until_ready(&self) {
+        eventually("the sink is ready", async || {
+            (self.page("readyz").await?.0 == 200).then_some(())
+        })
+        .await;
+    }
+
     /// Runs it by another program.
     pub async fn run_by(&mut self, words: &[&str]) {
+        self.spawn(words);
+        eventually("the sink answers", async || {
+            (self.page("healthz").await?.0 == 200).then_some(())
+        })
+        .await;
+    }
+
+    fn spawn(&mut self, words: &[&str]) {
         let log = File::options()
             .create(true)
             .append(true)
@@ -281,14 +335,12 @@ impl Sink {
             .args(&words[1..])
             .args(&self.arguments)
             .env("GATE_SINK_KEYS", KEYS)
+            .env("GATE_CHECKPOINT_KEYS", &self.checkpoint_keys)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stderr(log)
             .spawn()
             .unwrap();
         self.process = Some(process);
-        eventually("the sink answers", async || {
-            (self.page("healthz").await?.0 == 200).then_some(())
-        })
-        .await;
     }
 
     pub fn kill(&mut self) {
@@ -348,6 +400,29 @@ impl Sink {
 
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// From the next run on its listeners want certificates; probes do not need one.
+    pub fn with_tls(self, certificate: &Path, key: &Path, client_ca: &Path) -> Self {
+        let probes = free_port();
+        let text = |path: &Path| path.display().to_string();
+        let mut sink = self.with(&[
+            "--listen-probes",
+            &format!("127.0.0.1:{probes}"),
+            "--tls-cert",
+            &text(certificate),
+            "--tls-key",
+            &text(key),
+            "--tls-client-ca",
+            &text(client_ca),
+        ]);
+        sink.https = std::mem::replace(&mut sink.http, probes);
+        sink
+    }
+
+    /// Its ports with TLS: of the access log, of HTTP.
+    pub fn tls_ports(&self) -> (u16, u16) {
+        (self.access_log, self.https)
     }
 
     pub async fn page(&self, page: &str) -> Option<(u16, String)> {
@@ -469,6 +544,49 @@ pub fn carrying(record: &[u8]) -> HttpEntry {
         }),
         ..HttpEntry::default()
     }
+}
+
+/// The public halves of [`CHECKPOINT_KEYS`].
+pub fn public_keys() -> VerifyingKeys {
+    let keys = SigningKeys::read(CHECKPOINT_KEYS).unwrap();
+    VerifyingKeys::read(&keys.published().join(",")).unwrap()
+}
+
+/// The checkpoints among all rows of a sink, in the order of their numbers; each fits the rows before
+/// it.
+pub fn proven(rows: Vec<Bytes>) -> Vec<Checkpoint> {
+    let mut link: Option<Link> = None;
+    let mut found = Vec::new();
+    for (place, row) in (0..).zip(rows) {
+        let stamp = Stamp::decode(row.clone()).unwrap();
+        let envelope = Envelope::decode(row.clone()).unwrap();
+        let proof = Proof::decode(row).unwrap();
+        assert_eq!(stamp.sink_seq(), place);
+        let place = u64::try_from(place).unwrap();
+        if envelope.kind() == "checkpoint" {
+            let checkpoint = public_keys().verify(envelope.checkpoint()).unwrap();
+            let claims = &checkpoint.claims;
+            assert_eq!((claims.rows, claims.since), (place, 0));
+            assert_eq!(claims.sink_id, stamp.sink_id());
+            let expected = link.map(|link| data_encoding::HEXLOWER.encode(&link));
+            assert_eq!(claims.link, expected.unwrap_or_default(), "row {place}");
+            found.push(checkpoint);
+        }
+        let at = stamp.received_at();
+        link = Some(row_link(link.as_ref(), place, at, proof.hash()));
+    }
+    found
+}
+
+/// Waits until all that was received is covered by a checkpoint, and loaded.
+pub async fn covered(sink: &Sink, received: f64) {
+    eventually("all rows are covered and loaded", async || {
+        let ready = sink.metric("sink_records_received_total").await >= received
+            && sink.metric("sink_checkpoint_age_seconds").await == 0.0
+            && sink.metric("sink_spool_records").await < 1.0;
+        ready.then_some(())
+    })
+    .await;
 }
 
 fn repository() -> PathBuf {

@@ -1,5 +1,7 @@
 //! The table of `mask::turns`: where anything of the catalogue may begin.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use regex_automata::{Anchored, dfa::Automaton as _, util::start};
 
 use super::{
@@ -8,7 +10,7 @@ use super::{
 };
 
 /// A set of bytes.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Bytes([u64; 4]);
 
 /// How something begins.
@@ -65,44 +67,33 @@ impl Beginning {
     }
 }
 
-/// Each byte's misfits, eight bytes each, the least one first.
+/// Each byte's misfits, sixteen bytes each, the least one first.
 pub(super) fn of(words: &[&Automaton], openings: &Automaton, encoded: &Automaton) -> Vec<u8> {
     let before_word = Bytes::of(|byte| !bytes::is_word(byte));
     let mut tokens = Vec::new();
     for (first, words) in (0..=u8::MAX).flat_map(|first| words.iter().map(move |it| (first, it))) {
-        tokens.extend(beginnings(words, first).map(|[second, third, fourth]| {
-            let first = Bytes::of(|byte| byte == first);
-            Beginning([before_word, first, second, third, fourth])
-        }));
+        tokens.extend(beginnings(words, first).map(|rest| behind(&[before_word], &rest)));
     }
     // a placeholder of ours counts as a token
-    let [first, second, third, fourth] = b"MASK".map(|letter| Bytes::of(|byte| byte == letter));
-    tokens.push(Beginning([before_word, first, second, third, fourth]));
+    let placeholder = b"MASKED_".map(|letter| Bytes::of(|byte| byte == letter));
+    tokens.push(behind(&[before_word], &placeholder));
     let anchors = names::ANCHORS.iter().flat_map(|(_, anchors)| *anchors);
     let anchors = anchors
         .map(|anchor| Beginning::of_word(anchor))
         .collect::<Vec<_>>();
     let opening = Bytes::of(bytes::is_opening);
     let behind_opening = (0..=u8::MAX).flat_map(|first| {
-        let first_of_all = Bytes::of(move |byte| byte == first);
-        beginnings(openings, first).map(move |[second, third, _]| {
-            Beginning([Bytes::ALL, opening, first_of_all, second, third])
-        })
+        beginnings(openings, first).map(move |rest| behind(&[Bytes::ALL, opening], &rest))
     });
     let before_run = Bytes::of(|byte| !bytes::is_in_base64(byte));
-    let encodings = (0..=u8::MAX).flat_map(|first| {
-        let first_of_all = Bytes::of(move |byte| byte == first);
-        beginnings(encoded, first).map(move |[second, third, fourth]| {
-            Beginning([before_run, first_of_all, second, third, fourth])
-        })
-    });
-    let mut buckets = merge(&tokens, turn::TOKEN);
-    buckets.extend(merge(&encodings.collect::<Vec<_>>(), turn::ENCODED));
+    let encodings = (0..=u8::MAX)
+        .flat_map(|first| beginnings(encoded, first).map(move |rest| behind(&[before_run], &rest)));
+    let mut buckets = merge(&united(tokens), turn::TOKEN);
+    buckets.extend(merge(&united(encodings.collect()), turn::ENCODED));
     buckets.extend(merge(&anchors, turn::ANCHOR));
-    buckets.extend(merge(&behind_opening.collect::<Vec<_>>(), turn::OPENING));
+    buckets.extend(merge(&united(behind_opening.collect()), turn::OPENING));
     buckets.extend(merge(&others(), turn::OTHER));
-    let misfits = misfits(&buckets);
-    misfits
+    misfits(&buckets)
         .iter()
         .flat_map(|entry| entry.to_le_bytes())
         .collect()
@@ -111,8 +102,10 @@ pub(super) fn of(words: &[&Automaton], openings: &Automaton, encoded: &Automaton
 /// What `TextMask::stops` reads itself.
 fn others() -> Vec<Beginning> {
     let pair = |before: fn(&u8) -> bool, first: fn(&u8) -> bool, second: fn(&u8) -> bool| {
-        let [before, first, second] = [before, first, second].map(|fits| Bytes::of(|b| fits(&b)));
-        Beginning([before, first, second, Bytes::ALL, Bytes::ALL])
+        behind(
+            &[before, first, second].map(|fits| Bytes::of(|b| fits(&b))),
+            &[],
+        )
     };
     let option = pair(
         |_| true,
@@ -131,37 +124,45 @@ fn others() -> Vec<Beginning> {
     vec![option, port, scheme, escape, percent]
 }
 
-/// What may follow a first byte, for each second one: the second, the third and the fourth bytes.
-/// Those with the same third and fourth ones are put together.
-fn beginnings(dfa: &Automaton, first: u8) -> impl Iterator<Item = [Bytes; 3]> {
+/// What stands behind some bytes; behind its end stands anything.
+fn behind(before: &[Bytes], rest: &[Bytes]) -> Beginning {
+    let mut lanes = [Bytes::ALL; LANES];
+    for (lane, bytes) in lanes.iter_mut().zip(before.iter().chain(rest)) {
+        *lane = *bytes;
+    }
+    Beginning(lanes)
+}
+
+/// The bytes of what an automaton knows with this first byte, for each second one.
+fn beginnings(dfa: &Automaton, first: u8) -> impl Iterator<Item = [Bytes; LANES - 1]> {
     let start = start::Config::new().anchored(Anchored::Yes);
     let start = dfa.start_state(&start).expect("made for anchored searches");
     let after =
         |state, byte| Some(dfa.next_state(state, byte)).filter(|next| !dfa.is_dead_state(*next));
-    let mut found: Vec<[Bytes; 3]> = Vec::new();
-    let first = after(start, first);
+    let mut found: Vec<[Bytes; LANES - 1]> = Vec::new();
+    let first_state = after(start, first);
     for byte in 0..=u8::MAX {
-        let Some(second) = first.and_then(|state| after(state, byte)) else {
+        let Some(state) = first_state.and_then(|state| after(state, byte)) else {
             continue;
         };
-        let (mut thirds, mut fourths) = (Bytes::default(), Bytes::default());
-        for byte in 0..=u8::MAX {
-            if let Some(third) = after(second, byte) {
-                thirds.add(byte);
+        let mut lanes = [Bytes::ALL; LANES - 1];
+        lanes[0] = Bytes::of(|other| other == first);
+        lanes[1] = Bytes::of(|other| other == byte);
+        let mut states = BTreeSet::from([state]);
+        for lane in &mut lanes[2..] {
+            if states.iter().any(|state| dfa.is_match_state(*state)) {
+                break;
+            }
+            *lane = Bytes::default();
+            let mut next = BTreeSet::new();
+            for state in states {
                 for byte in 0..=u8::MAX {
-                    if dfa.is_match_state(third) || after(third, byte).is_some() {
-                        fourths.add(byte);
-                    }
+                    next.extend(after(state, byte).inspect(|_| lane.add(byte)));
                 }
             }
+            states = next;
         }
-        let known = found
-            .iter_mut()
-            .find(|known| known[1] == thirds && known[2] == fourths);
-        match known {
-            Some([seconds, ..]) => seconds.add(byte),
-            None => found.push([Bytes::of(|other| other == byte), thirds, fourths]),
-        }
+        found.push(lanes);
     }
     found.into_iter()
 }
@@ -170,8 +171,25 @@ fn beginnings(dfa: &Automaton, first: u8) -> impl Iterator<Item = [Bytes; 3]> {
 fn merge(beginnings: &[Beginning], buckets: u16) -> Vec<Beginning> {
     let count = buckets.count_ones() as usize;
     let orders = (0..ORDERS).map(|order| arranged(beginnings, order, count));
-    let cost = |buckets: &Vec<Beginning>| buckets.iter().copied().map(weight).sum::<u64>();
+    let cost = |buckets: &Vec<Beginning>| buckets.iter().copied().map(weight).sum::<u128>();
     orders.min_by_key(cost).expect("some orders")
+}
+
+/// Makes one of those that differ in one lane alone, lane by lane: nothing is widened by that.
+fn united(beginnings: Vec<Beginning>) -> Vec<Beginning> {
+    (0..LANES).rev().fold(beginnings, |beginnings, lane| {
+        let mut united: BTreeMap<[Bytes; LANES], Bytes> = BTreeMap::new();
+        for Beginning(mut others) in beginnings {
+            let own = std::mem::replace(&mut others[lane], Bytes::ALL);
+            let known = united.entry(others).or_default();
+            *known = known.and(own);
+        }
+        let whole = |(mut lanes, own): ([Bytes; LANES], Bytes)| {
+            lanes[lane] = own;
+            Beginning(lanes)
+        };
+        united.into_iter().map(whole).collect()
+    })
 }
 
 /// Orders that are tried: which beginnings go together depends on which came first.
@@ -211,7 +229,7 @@ fn all(beginnings: &[Beginning]) -> Beginning {
 }
 
 /// For each byte the buckets in which it does not fit, lane by lane; the first lane is the highest.
-fn misfits(buckets: &[Beginning]) -> [u64; 256] {
+fn misfits(buckets: &[Beginning]) -> [u128; 256] {
     let mut misfits = [0; 256];
     for (byte, entry) in (0..=u8::MAX).zip(&mut misfits) {
         for lane in 0..LANES {
@@ -222,7 +240,7 @@ fn misfits(buckets: &[Beginning]) -> [u64; 256] {
                     .is_some_and(|bytes| bytes.has(byte))
             };
             let bits = (0..BUCKETS).filter(|bucket| !fits(*bucket));
-            let bits = bits.fold(0_u64, |bits, bucket| bits | 1 << bucket);
+            let bits = bits.fold(0_u128, |bits, bucket| bits | 1 << bucket);
             *entry = *entry << BUCKETS | bits;
         }
     }
@@ -230,16 +248,16 @@ fn misfits(buckets: &[Beginning]) -> [u64; 256] {
 }
 
 /// How often this is found, in prose and code alike.
-fn weight(beginning: Beginning) -> u64 {
+fn weight(beginning: Beginning) -> u128 {
     let weight_of = |lane: Bytes| {
         let bytes = (0..=u8::MAX).filter(|byte| lane.has(*byte));
-        bytes.map(frequency).sum::<u64>()
+        bytes.map(frequency).sum::<u128>()
     };
     beginning.0.map(weight_of).iter().product()
 }
 
 /// How often a byte stands in a thousand, about.
-fn frequency(byte: u8) -> u64 {
+fn frequency(byte: u8) -> u128 {
     match byte {
         b' ' => 120,
         b'a' | b'e' | b'i' | b'n' | b'o' | b'r' | b's' | b't' => 48,

@@ -1,6 +1,6 @@
 //! Gathers the facts of an exchange into its record.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use contract::{Content, Envelope};
 use data_encoding::{Encoding, Specification};
@@ -40,7 +40,7 @@ pub struct End {
 #[derive(Debug)]
 pub struct Closed {
     /// Row bytes but for the sink's stamp.
-    pub record: Vec<u8>,
+    pub record: Rc<Vec<u8>>,
     /// The facts, for metrics.
     pub envelope: Envelope,
     /// Findings by direction and detector, for metrics.
@@ -351,14 +351,43 @@ impl Draft {
         }
     }
 
-    pub(crate) fn close(
-        mut self,
-        deployment: String,
-        policy_digest: String,
-        end: End,
-        now: UnixTime,
-    ) -> (Envelope, Content, Vec<Written>) {
-        let asked = self.envelope.upstream_status.is_some();
+    /// The record of a request that is about to go upstream. It takes the request's content along.
+    pub(crate) fn open(&mut self) -> (Envelope, Content, Vec<Written>) {
+        self.tally();
+        let envelope = Envelope {
+            kind: Some("open".into()),
+            decision: Some(self.let_pass().into()),
+            ..self.envelope.clone()
+        };
+        let content = Content {
+            request_content: self.content.request_content.take(),
+            ..Content::default()
+        };
+        (envelope, content, std::mem::take(&mut self.written))
+    }
+
+    /// Where the open record stands.
+    pub(crate) fn opened(&mut self, seq: i64) {
+        self.envelope.open_seq = Some(seq);
+    }
+
+    /// The decision over what passes.
+    fn let_pass(&self) -> &'static str {
+        if self.masked { "mask" } else { "allow" }
+    }
+
+    /// Writes down what was found and what was not scanned so far.
+    fn tally(&mut self) {
+        let envelope = &mut self.envelope;
+        envelope.findings_count = i64::try_from(self.findings_count).ok();
+        envelope.findings = serde_json::to_string(&self.findings).ok();
+        envelope.unscanned = serde_json::to_string(&self.unscanned).ok();
+        envelope.unscanned_bytes = i64::try_from(self.unscanned_bytes).ok();
+    }
+
+    pub(crate) fn close(mut self, end: End, now: UnixTime) -> (Envelope, Content, Vec<Written>) {
+        self.tally();
+        let passed = self.let_pass();
         let envelope = &mut self.envelope;
         let ended = match (&envelope.decision, end.caller_left) {
             (_, true) => "aborted",
@@ -369,23 +398,11 @@ impl Draft {
         envelope.ended = Some(ended.into());
         if envelope.decision.is_none() {
             let forwarded = self.progress >= Progress::Forwarded;
-            let decision = match (forwarded, self.masked) {
-                (false, _) => "none",
-                (true, false) => "allow",
-                (true, true) => "mask",
-            };
-            envelope.decision = Some(decision.into());
+            envelope.decision = Some(if forwarded { passed } else { "none" }.into());
         }
-        envelope.deployment = Some(deployment);
-        envelope.policy_digest = Some(policy_digest);
-        envelope.event_at = Some(now.micros());
         envelope.status = Some(end.status.into());
         envelope.duration_ms = Some(millis(now.since(self.started_at)));
-        envelope.findings_count = i64::try_from(self.findings_count).ok();
-        envelope.findings = Some(Value::Array(self.findings).to_string());
-        envelope.unscanned = Some(Value::Array(self.unscanned).to_string());
-        envelope.unscanned_bytes = i64::try_from(self.unscanned_bytes).ok();
-        if asked {
+        if envelope.upstream_status.is_some() {
             envelope.response_bytes = i64::try_from(self.response_bytes).ok();
         }
         (self.envelope, self.content, self.written)

@@ -687,7 +687,9 @@ impl Edits {
         source: &[u8],
         wanted: &[Span],
     ) -> (Vec<u8>, Vec<Option<Span>>) {
-        self.edits.sort_by_key(|(span, _)| *span);
+        // of one span, in the order in which they came
+        self.edits
+            .sort_unstable_by_key(|(span, text)| (*span, text.start));
         let mut out = Vec::with_capacity(source.len() + self.texts.len());
         let mut found = Vec::with_capacity(wanted.len());
         let mut wanted = wanted.iter().peekable();
@@ -719,6 +721,12 @@ impl Edits {
         }
         (out, found)
     }
+}
+
+/// The text of which `raw` is the inside of a JSON string.
+pub fn unescape(raw: &str) -> String {
+    let text = Text { raw, escaped: true };
+    text.decode().into_owned()
 }
 
 /// Appends a text as a JSON string, with its quotes.

@@ -10,6 +10,7 @@ mod approval;
 pub mod audit;
 pub mod config;
 mod credential;
+pub mod delivery;
 pub mod endpoint;
 pub mod exchange;
 pub mod headers;

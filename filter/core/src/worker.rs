@@ -9,7 +9,8 @@ use sha2::Sha256;
 
 use crate::{
     approval::{CALL_TIMEOUT, Grant, GrantError, Ledger, grant},
-    config::{Config, Direction},
+    config::{Config, Direction, Sink},
+    delivery::{self, Answer, Counts, Need, Outbox, Told, Way},
     exchange::Callout,
     identity::{Fetch, Identity, IdentityError, KeySetError, KeyStore, TokenCache},
     mask::{Catalog, MaskKeys, Masker, Passes},
@@ -31,6 +32,12 @@ pub const DESK_TOKEN: &str = "GATE_DESK_TOKEN";
 
 /// Fewest bytes of a key.
 const MIN_KEY_BYTES: usize = 16;
+
+/// How often a worker says that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Shortest time between two heartbeats: one says when a worker has nothing to do any more.
+const REST: Duration = Duration::from_secs(1);
 
 /// Persons whose keys are kept ready.
 const MASKERS: usize = 1024;
@@ -56,6 +63,34 @@ pub struct Worker {
     pub(crate) repeats: Repeats,
     /// Bytes of content that open exchanges keep for their records.
     pending_bytes: usize,
+    /// Records that are not durable yet.
+    outbox: Outbox,
+    /// Exchanges that have begun and not ended.
+    exchanges: u64,
+    life: Life,
+}
+
+/// How far a worker has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// It had no record yet, and there is nothing to say: so is the one of Envoy's main thread.
+    #[default]
+    Rests,
+    Lives,
+    /// No exchange comes any more.
+    Ends,
+    /// It has said that it ended.
+    Ended,
+}
+
+/// How a worker says that it lives.
+#[derive(Debug, Default)]
+struct Life {
+    stage: Stage,
+    /// When the last heartbeat was written.
+    beat_at: UnixTime,
+    /// The last record says that nothing was open and all before it durable.
+    idle: bool,
 }
 
 /// The filter's secrets, from its environment.
@@ -140,8 +175,29 @@ fn first_token(text: &str) -> Option<Secret<String>> {
     good.then(|| Secret::new(token.to_owned()))
 }
 
+/// The fingerprint keys in the value of [`FINGERPRINT_KEYS`]: the one in use, then those before it.
+/// There are no placeholder keys in here.
+///
+/// # Errors
+///
+/// [`SecretsError::Malformed`].
+pub fn fingerprint_keys(text: &str) -> Result<Vec<MaskKeys>, SecretsError> {
+    let keys = all_keys(text).ok_or(SecretsError::Malformed(FINGERPRINT_KEYS))?;
+    let keys = keys.into_iter().map(|(id, key)| MaskKeys {
+        fingerprint_key_id: id,
+        fingerprint_key: key,
+        placeholder_key: Vec::new(),
+    });
+    Ok(keys.collect())
+}
+
 /// The first of `kid:base64[,kid:base64]`; all must be well formed.
 fn first_key(text: &str) -> Option<(String, Vec<u8>)> {
+    all_keys(text)?.into_iter().next()
+}
+
+/// All of `kid:base64[,kid:base64]`.
+fn all_keys(text: &str) -> Option<Vec<(String, Vec<u8>)>> {
     let mut keys = Vec::new();
     for part in text.trim().split(',') {
         let (id, key) = part.trim().split_once(':')?;
@@ -152,7 +208,7 @@ fn first_key(text: &str) -> Option<(String, Vec<u8>)> {
         }
         keys.push((id.to_owned(), key));
     }
-    keys.into_iter().next()
+    Some(keys)
 }
 
 impl Worker {
@@ -170,6 +226,9 @@ impl Worker {
             chain: Chain::new(epoch),
             repeats: Repeats::new(&secrets.repeats_key, epoch),
             pending_bytes: 0,
+            outbox: Outbox::default(),
+            exchanges: 0,
+            life: Life::default(),
             secrets,
             config,
         }
@@ -338,7 +397,7 @@ impl Worker {
 
     /// Takes room for content of an open exchange; says whether there was any.
     pub(crate) fn reserve(&mut self, bytes: usize) -> bool {
-        let fits = self.pending_bytes.saturating_add(bytes) <= self.config.max_pending_bytes;
+        let fits = bytes <= self.room();
         if fits {
             self.pending_bytes += bytes;
         }
@@ -350,20 +409,201 @@ impl Worker {
         self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
     }
 
-    /// Seals a record with what is written in its request's content; gives its row but for the
-    /// sink's stamp.
+    /// Bytes that may still be kept.
+    fn room(&self) -> usize {
+        let kept = self.pending_bytes.saturating_add(self.outbox.bytes());
+        self.config.max_pending_bytes.saturating_sub(kept)
+    }
+
+    /// Whether exchanges are refused because no more records can be kept: what is left is for those
+    /// that have begun.
+    pub(crate) fn is_full(&self) -> bool {
+        let sink = self.config.sink.as_ref();
+        sink.is_some_and(|sink| sink.refuses) && self.room() < self.config.max_pending_bytes / 4
+    }
+
+    /// An exchange began.
+    pub(crate) fn exchange_begun(&mut self) {
+        self.exchanges += 1;
+    }
+
+    /// An exchange ended.
+    pub(crate) fn exchange_ended(&mut self) {
+        self.exchanges = self.exchanges.saturating_sub(1);
+    }
+
+    /// Seals a record with what is written in its request's content, and keeps it until it is
+    /// durable; gives its row but for the sink's stamp, and its place. Before the first of an epoch
+    /// stands that the epoch begins.
     pub(crate) fn seal(
         &mut self,
-        envelope: Envelope,
-        content: &Content,
+        mut envelope: Envelope,
+        mut content: Content,
         written: Vec<Written>,
+        way: Way,
         now: UnixTime,
-    ) -> Vec<u8> {
-        let sealed = self.chain.seal(envelope, content, &self.secrets.mac_key);
-        for text in written {
+    ) -> (i64, Rc<Vec<u8>>) {
+        let keeps = self.config.sink.is_some();
+        if keeps && self.life.stage == Stage::Rests {
+            self.life.stage = Stage::Lives;
+            self.life.beat_at = now;
+            self.say("epoch", "start", now);
+        }
+        envelope.deployment = Some(self.config.deployment.clone());
+        envelope.policy_digest = Some(self.config.policy_digest.clone());
+        envelope.event_at = Some(now.micros());
+        let parts = [&content.request_content, &content.response_content];
+        let length: usize = parts.into_iter().flatten().map(String::len).sum();
+        let is_cut = keeps && length > self.room();
+        if is_cut {
+            content = Content::default();
+            envelope.content_truncated = Some(true);
+        }
+        let sealed = self.chain.seal(envelope, &content, &self.secrets.mac_key);
+        for text in written.into_iter().filter(|_| !is_cut) {
             self.repeats.recorded(text, sealed.seq, now);
         }
-        sealed.bytes
+        let record = Rc::new(sealed.bytes);
+        if keeps {
+            // records without content are kept beyond the limit, up to twice as much
+            let most = 2 * self.config.max_pending_bytes;
+            self.outbox
+                .keep(sealed.seq, Rc::clone(&record), way, most, now);
+        }
+        self.life.idle = false;
+        (sealed.seq, record)
+    }
+
+    /// Seals the record of an exchange that is about to go upstream: its place, and the call to wait
+    /// for if nothing goes upstream before it is durable.
+    pub(crate) fn seal_opening(
+        &mut self,
+        envelope: Envelope,
+        content: Content,
+        written: Vec<Written>,
+        now: UnixTime,
+    ) -> (i64, Option<Callout>) {
+        let strict = self.config.sink.as_ref().is_some_and(|sink| sink.strict);
+        let way = if strict { Way::Underway } else { Way::Call };
+        let (seq, record) = self.seal(envelope, content, written, way, now);
+        let call = strict.then(|| {
+            let mut body = Vec::new();
+            delivery::delimited(&record, &mut body);
+            self.sink_call("POST", "/v1/records", body)
+        });
+        (seq, call.flatten())
+    }
+
+    /// Takes the answer to the call of an opening record: whether the record is durable.
+    pub(crate) fn opening_reply(&mut self, seq: i64, answer: Option<(u16, &[u8])>) -> bool {
+        let told = self.acknowledged(answer);
+        told.is_some_and(|told| told.iter().any(|told| told.has(seq)))
+    }
+
+    /// What to tell or ask the sink now. To be called now and then, after each answer at the
+    /// latest after a fraction of a second.
+    pub fn delivery_due(&mut self, now: UnixTime) -> Option<Callout> {
+        self.config.sink.as_ref()?;
+        self.live(now);
+        match self.outbox.need(now)? {
+            Need::Post(body) => self.sink_call("POST", "/v1/records", body),
+            Need::Ask => {
+                let path = format!("/v1/epochs/{}", self.chain.epoch());
+                self.sink_call("GET", &path, Vec::new())
+            }
+        }
+    }
+
+    /// Takes the answer to the call of [`Worker::delivery_due`]; says whether it was one.
+    pub fn delivery_reply(&mut self, answer: Option<(u16, &[u8])>, now: UnixTime) -> bool {
+        // An epoch that the sink does not know: nothing of it is durable.
+        let unknown = matches!(answer, Some((404, _)));
+        let good = unknown || self.acknowledged(answer).is_some();
+        self.outbox.called(good, now);
+        good
+    }
+
+    /// Number of records that no sink has reported durable, and what became of others.
+    pub fn delivery_state(&mut self) -> (usize, Counts) {
+        (self.outbox.len(), self.outbox.take_counts())
+    }
+
+    /// No exchange comes any more: the epoch ends with the last one. Gives the calls that bring all
+    /// that is kept to the sink; there may be no time for others.
+    pub fn end(&mut self, now: UnixTime) -> Vec<Callout> {
+        if self.life.stage == Stage::Lives {
+            self.life.stage = Stage::Ends;
+        }
+        self.live(now);
+        let bodies = self.outbox.last(now).into_iter();
+        bodies
+            .filter_map(|body| self.sink_call("POST", "/v1/records", body))
+            .collect()
+    }
+
+    /// Whether all is said and durable.
+    pub fn has_ended(&self) -> bool {
+        self.config.sink.is_none() || self.life.stage == Stage::Ended && self.outbox.len() == 0
+    }
+
+    /// Forgets what is durable by the sink's word; what it said of this epoch, if it was an answer.
+    fn acknowledged(&mut self, answer: Option<(u16, &[u8])>) -> Option<Vec<Told>> {
+        let Some((200, body)) = answer else {
+            return None;
+        };
+        let epochs = serde_json::from_slice::<Answer>(body).map(|answer| answer.epochs);
+        let one = |_| serde_json::from_slice::<Told>(body).map(|told| vec![told]);
+        let mut epochs = epochs.or_else(one).ok()?;
+        let own = self.chain.epoch().to_string();
+        epochs.retain(|told| told.epoch == own);
+        for told in &epochs {
+            self.outbox.acknowledge(told);
+        }
+        Some(epochs)
+    }
+
+    /// Writes what is due of the worker itself: that it lives, or that it ended.
+    fn live(&mut self, now: UnixTime) {
+        let is_idle = self.exchanges == 0 && self.outbox.len() == 0;
+        let since = now.since(self.life.beat_at);
+        let beats = since >= HEARTBEAT || is_idle && !self.life.idle && since >= REST;
+        let (kind, reason, stage) = match self.life.stage {
+            Stage::Ends if self.exchanges == 0 => ("epoch", "end", Stage::Ended),
+            stage @ (Stage::Lives | Stage::Ends) if beats => {
+                ("heartbeat", if is_idle { "idle" } else { "" }, stage)
+            }
+            Stage::Rests | Stage::Lives | Stage::Ends | Stage::Ended => return,
+        };
+        self.say(kind, reason, now);
+        self.life = Life {
+            stage,
+            beat_at: now,
+            idle: is_idle,
+        };
+    }
+
+    /// Writes a record of the worker itself.
+    fn say(&mut self, kind: &str, reason: &str, now: UnixTime) {
+        let envelope = Envelope {
+            kind: Some(kind.into()),
+            reason: (!reason.is_empty()).then(|| reason.into()),
+            unacknowledged: i64::try_from(self.outbox.len()).ok(),
+            ..Envelope::default()
+        };
+        self.seal(envelope, Content::default(), Vec::new(), Way::Call, now);
+    }
+
+    fn sink_call(&self, method: &'static str, path: &str, body: Vec<u8>) -> Option<Callout> {
+        let Sink { cluster, .. } = self.config.sink.as_ref()?;
+        Some(Callout {
+            cluster: cluster.clone(),
+            method,
+            host: "sink".into(),
+            path: path.into(),
+            headers: vec![("content-type".into(), "application/octet-stream".into())],
+            body,
+            timeout: delivery::CALL_TIMEOUT,
+        })
     }
 }
 
@@ -425,6 +665,9 @@ mod tests {
         for (text, id) in cases {
             let read = first_key(&text);
             assert_eq!(read.as_ref().map(|(id, _)| id.as_str()), id, "{text}");
+            let all = fingerprint_keys(&text);
+            let parts = text.split(',').count();
+            assert_eq!(all.map(|all| all.len()).ok(), id.map(|_| parts), "{text}");
         }
     }
 

@@ -9,6 +9,7 @@
 )]
 
 mod approval;
+mod delivery;
 mod restore;
 mod rules;
 

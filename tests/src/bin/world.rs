@@ -226,7 +226,11 @@ fn claim(state: &Path) -> Result<(File, Keys)> {
     };
     let known = keys.clone();
     let random = || HS256Key::generate().to_bytes();
-    for (name, id) in [("fingerprints", "f1"), ("sink", "s1")] {
+    for (name, id) in [
+        ("fingerprints", "f1"),
+        ("sink", "s1"),
+        ("checkpoints", "c1"),
+    ] {
         if keys[name].is_null() {
             keys[name] = json!(format!("{id}:{}", BASE64.encode(&random())));
         }
@@ -248,6 +252,7 @@ fn claim(state: &Path) -> Result<(File, Keys)> {
     let keys = Keys {
         fingerprints: text("fingerprints")?,
         sink: text("sink")?,
+        checkpoints: text("checkpoints")?,
         desk: text("desk")?,
         approvers: text("approvers")?,
         ..Keys::default()

@@ -9,6 +9,7 @@ use crate::mask::{
     detector_names, detector_packs,
 };
 
+use super::Faults;
 use super::raw::{RawCheck, RawCustom, RawMasking, RawPack};
 
 /// Longest example, in bytes.
@@ -37,13 +38,13 @@ impl fmt::Debug for Detectors {
 
 impl Detectors {
     /// Reads which packs are on, compiles the detectors of a configuration and tries their examples.
-    pub(super) fn of(raw: &RawMasking, check: &mut impl FnMut(bool, &str, &str)) -> Self {
-        check(!raw.packs.is_empty(), "masking.packs", "empty");
+    pub(super) fn of(raw: &RawMasking, faults: &mut Faults) -> Self {
+        faults.check(!raw.packs.is_empty(), "masking.packs", "empty");
         for (place, pack) in raw.packs.iter().enumerate() {
             let mut before = raw.packs.iter().take(place);
             let twice = before.any(|before| before == pack);
             let path = format!("masking.packs[{place}]");
-            check(!twice, &path, "this pack stands twice");
+            faults.check(!twice, &path, "this pack stands twice");
         }
         let none = Self {
             packs: raw.packs.iter().map(|pack| pack_of(*pack)).collect(),
@@ -51,7 +52,7 @@ impl Detectors {
         };
         let all = &raw.custom;
         let path = |place: usize, key: &str| format!("masking.custom[{place}]{key}");
-        check(all.len() <= MAX_CUSTOM, "masking.custom", "more than 64");
+        faults.check(all.len() <= MAX_CUSTOM, "masking.custom", "more than 64");
         let customs: Vec<Custom<'_>> = all.iter().take(MAX_CUSTOM).map(custom).collect();
         if customs.is_empty() {
             return none;
@@ -59,7 +60,7 @@ impl Detectors {
         let customs = match Customs::compile(&customs) {
             Ok(customs) => Rc::new(customs),
             Err((place, error)) => {
-                check(false, &path(place, ""), &error.to_string());
+                faults.check(false, &path(place, ""), &error.to_string());
                 return none;
             }
         };
@@ -69,14 +70,14 @@ impl Detectors {
             let anchor = raw.anchor.as_deref().unwrap_or_default();
             let begins = customs.begins_with(place, anchor);
             let reason = "the pattern does not begin with these characters";
-            check(begins, &path(place, ".anchor"), reason);
-            check(!raw.examples.is_empty(), &path(place, ".examples"), "empty");
+            faults.check(begins, &path(place, ".anchor"), reason);
+            faults.check(!raw.examples.is_empty(), &path(place, ".examples"), "empty");
             for (list, key, wanted) in [
                 (&raw.examples, "examples", true),
                 (&raw.counter_examples, "counter_examples", false),
             ] {
                 let few = list.len() <= MAX_EXAMPLES;
-                check(few, &path(place, &format!(".{key}")), "more than 64");
+                faults.check(few, &path(place, &format!(".{key}")), "more than 64");
                 for (number, text) in list.iter().enumerate().take(MAX_EXAMPLES) {
                     let mut findings = Vec::new();
                     let short = text.len() <= MAX_EXAMPLE_BYTES;
@@ -89,7 +90,7 @@ impl Detectors {
                         (true, true) => "the detector finds nothing in it",
                         (true, false) => "the detector finds something in it",
                     };
-                    check(
+                    faults.check(
                         short && found.any(|name| name == raw.name) == wanted,
                         &path(place, &format!(".{key}[{number}]")),
                         reason,

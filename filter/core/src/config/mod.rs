@@ -23,11 +23,11 @@ mod detectors;
 mod raw;
 
 pub use detectors::Detectors;
-pub use raw::{Direction, Mode, RawConfig, RoleEndpoint};
+pub use raw::{Direction, Mode, RawConfig, Restore, RoleEndpoint, WhenFull};
 
 use raw::{
     Day, Enforcement, RawAction, RawApprovals, RawCovers, RawExemption, RawFindings, RawIssuer,
-    RawRole, RawRule, RawToolCall, Restore,
+    RawRole, RawRule, RawToolCall,
 };
 
 /// Largest configuration that is read.
@@ -60,8 +60,8 @@ pub struct Config {
     pub exemptions: Vec<Exemption>,
     /// Until when the rules are not in force; the epoch if they are.
     pub observed_until: UnixTime,
-    /// Whether values go back into files that answers write.
-    pub restores: bool,
+    /// Where values go back in answers.
+    pub restore: Restore,
     /// How people are asked; there if a rule asks.
     pub approvals: Option<Approvals>,
     /// What the rules want to know of requests.
@@ -70,8 +70,10 @@ pub struct Config {
     pub watch_answers: Rc<Watch>,
     /// Most bytes of masked content in a record, per direction.
     pub max_content_bytes: usize,
-    /// Most bytes of content that a worker keeps for its open exchanges.
+    /// Most bytes that a worker keeps of open exchanges and of records that are not durable.
     pub max_pending_bytes: usize,
+    /// The sink that says what is durable, if one does.
+    pub sink: Option<Sink>,
     /// Largest request body in bytes.
     pub max_request_bytes: usize,
     /// SHA-256 of the canonical form, in hex.
@@ -83,6 +85,17 @@ pub struct Config {
 pub struct Hosts {
     domain: String,
     port: u16,
+}
+
+/// A sink that says what is durable.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    /// Envoy cluster of its HTTP interface.
+    pub cluster: String,
+    /// Whether nothing goes upstream before its record is durable.
+    pub strict: bool,
+    /// Whether exchanges are refused while a worker can keep no more.
+    pub refuses: bool,
 }
 
 /// One accepted issuer.
@@ -207,6 +220,20 @@ pub struct Fault {
     pub reason: String,
 }
 
+/// What is wrong so far.
+#[derive(Default)]
+struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// Notes a fault if this is not good.
+    #[inline(never)] // in so many places, it would be much to compile
+    fn check(&mut self, good: bool, path: &str, reason: &str) {
+        if !good {
+            self.0.push(fault(path, reason));
+        }
+    }
+}
+
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.path, self.reason)
@@ -265,12 +292,7 @@ impl TryFrom<RawConfig> for Config {
 
     fn try_from(raw: RawConfig) -> Result<Self, Vec<Fault>> {
         let policy_digest = policy_digest(&raw);
-        let mut faults = Vec::new();
-        let mut check = |good: bool, path: &str, reason: &str| {
-            if !good {
-                faults.push(fault(path, reason));
-            }
-        };
+        let mut faults = Faults::default();
         let name = |text: &str| {
             (1..=40).contains(&text.len())
                 && text
@@ -283,19 +305,19 @@ impl TryFrom<RawConfig> for Config {
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
         };
-        check(
+        faults.check(
             name(&raw.deployment),
             "deployment",
             "not 1 to 40 of a-z, 0-9 and -",
         );
-        check(
+        faults.check(
             host(&raw.hosts.domain),
             "hosts.domain",
             "not a host name in lower case",
         );
         let port = u16::try_from(raw.hosts.port.0).unwrap_or(0);
-        check(port > 0, "hosts.port", "not 1 to 65535");
-        check(
+        faults.check(port > 0, "hosts.port", "not 1 to 65535");
+        faults.check(
             !raw.identity.issuers.is_empty(),
             "identity.issuers",
             "empty",
@@ -304,16 +326,16 @@ impl TryFrom<RawConfig> for Config {
         for (index, issuer) in raw.identity.issuers.iter().enumerate() {
             let path = format!("identity.issuers[{index}]");
             let twice = !seen.insert(issuer.issuer.clone());
-            check(!twice, &path, "this issuer stands twice");
-            check_issuer(issuer, &path, &mut check);
+            faults.check(!twice, &path, "this issuer stands twice");
+            check_issuer(issuer, &path, &mut faults);
         }
         let env = &raw.credential.env;
-        check(
+        faults.check(
             env.starts_with("GATE_") && label(env),
             "credential.env",
             "not the name of an environment variable that starts with GATE_",
         );
-        check(
+        faults.check(
             !raw.roles.is_empty(),
             "roles",
             "empty: nobody could do anything",
@@ -321,72 +343,76 @@ impl TryFrom<RawConfig> for Config {
         let mut seen = HashSet::new();
         for (index, role) in raw.roles.iter().enumerate() {
             let path = format!("roles[{index}]");
-            check(label(&role.name), &format!("{path}.name"), "not a name");
+            faults.check(label(&role.name), &format!("{path}.name"), "not a name");
             let twice = !seen.insert(role.name.clone());
-            check(!twice, &format!("{path}.name"), "this name stands twice");
-            check(!role.groups.is_empty(), &format!("{path}.groups"), "empty");
-            check(!role.models.is_empty(), &format!("{path}.models"), "empty");
+            faults.check(!twice, &format!("{path}.name"), "this name stands twice");
+            faults.check(!role.groups.is_empty(), &format!("{path}.groups"), "empty");
+            faults.check(!role.models.is_empty(), &format!("{path}.models"), "empty");
             let endpoints = format!("{path}.endpoints");
-            check(!role.endpoints.is_empty(), &endpoints, "empty");
+            faults.check(!role.endpoints.is_empty(), &endpoints, "empty");
         }
-        let detectors = Detectors::of(&raw.masking, &mut check);
+        let detectors = Detectors::of(&raw.masking, &mut faults);
         let mut seen = HashSet::new();
         for (index, rule) in raw.rules.iter().enumerate() {
             let path = format!("rules[{index}]");
-            check(label(&rule.name), &format!("{path}.name"), "not a name");
+            faults.check(label(&rule.name), &format!("{path}.name"), "not a name");
             let twice = !seen.insert(rule.name.clone());
-            check(!twice, &format!("{path}.name"), "this name stands twice");
-            check_rule(rule, &detectors, &path, &mut check);
+            faults.check(!twice, &format!("{path}.name"), "this name stands twice");
+            check_rule(rule, &detectors, &path, &mut faults);
         }
         match (raw.enforcement, raw.observe_until) {
             (Enforcement::Observe, None) => {
-                check(false, "observe_until", "missing: enforcement is observe");
+                faults.check(false, "observe_until", "missing: enforcement is observe");
             }
             (Enforcement::Enforce, Some(_)) => {
-                check(false, "observe_until", "only where enforcement is observe");
+                faults.check(false, "observe_until", "only where enforcement is observe");
             }
             _ => {}
         }
-        let later = raw.masking.restore == Restore::Answers;
-        check(!later, "masking.restore", "answers is not available yet");
         let mut seen = HashSet::new();
         for (index, exemption) in raw.masking.exemptions.iter().enumerate() {
             let path = format!("masking.exemptions[{index}]");
             let twice = !seen.insert(&exemption.fingerprint);
-            check(!twice, &path, "this fingerprint stands twice");
-            check_exemption(exemption, &path, &mut check);
+            faults.check(!twice, &path, "this fingerprint stands twice");
+            check_exemption(exemption, &path, &mut faults);
         }
         let many = raw.masking.exemptions.len() > MAX_EXEMPTIONS;
-        check(!many, "masking.exemptions", "more than 1000");
+        faults.check(!many, "masking.exemptions", "more than 1000");
         let asks = |rule: &RawRule| matches!(rule.then, RawAction::AskApproval);
         if let Some(approvals) = &raw.approvals {
-            check_approvals(approvals, &mut check);
+            check_approvals(approvals, &mut faults);
         } else {
             let reason = "missing: a rule demands ask_approval";
-            check(!raw.rules.iter().any(asks), "approvals", reason);
+            faults.check(!raw.rules.iter().any(asks), "approvals", reason);
         }
-        check(
-            !raw.audit.strict,
-            "audit.strict",
-            "true is not available yet",
+        let is_told = !raw.audit.cluster.is_empty();
+        faults.check(
+            is_told || !raw.audit.strict,
+            "audit.cluster",
+            "missing: audit.strict needs the sink's word",
         );
-        check(
+        faults.check(
+            is_told || raw.audit.when_full == WhenFull::DropContent,
+            "audit.cluster",
+            "missing: audit.when_full needs the sink's word",
+        );
+        faults.check(
             raw.audit.max_content.0 <= 3 << 20,
             "audit.max_content",
             "more than 3MiB",
         );
-        check(
+        faults.check(
             (1 << 20..=1 << 30).contains(&raw.audit.max_pending.0),
             "audit.max_pending",
             "not 1MiB to 1GiB",
         );
-        check(
+        faults.check(
             (1..=16 << 20).contains(&raw.limits.max_request.0),
             "limits.max_request",
             "not 1 byte to 16MiB",
         );
-        if !faults.is_empty() {
-            return Err(faults);
+        if !faults.0.is_empty() {
+            return Err(faults.0);
         }
         let approvals = raw.approvals.map(|approvals| {
             let (domain, deployment) = (&raw.hosts.domain, &raw.deployment);
@@ -430,7 +456,7 @@ impl TryFrom<RawConfig> for Config {
             roles: raw.roles.into_iter().map(Role::from).collect(),
             rules: rules.into(),
             detectors,
-            restores: raw.masking.restore == Restore::InPlace,
+            restore: raw.masking.restore,
             exemptions: raw
                 .masking
                 .exemptions
@@ -440,6 +466,11 @@ impl TryFrom<RawConfig> for Config {
             observed_until: raw.observe_until.map(end_of).unwrap_or_default(),
             max_content_bytes: usize::try_from(raw.audit.max_content.0).unwrap_or(0),
             max_pending_bytes: usize::try_from(raw.audit.max_pending.0).unwrap_or(0),
+            sink: is_told.then(|| Sink {
+                cluster: raw.audit.cluster,
+                strict: raw.audit.strict,
+                refuses: raw.audit.strict || raw.audit.when_full == WhenFull::Refuse,
+            }),
             max_request_bytes: usize::try_from(raw.limits.max_request.0).unwrap_or(0),
             policy_digest,
         })
@@ -568,14 +599,14 @@ fn check_findings(
     findings: &RawFindings,
     detectors: &Detectors,
     path: &str,
-    check: &mut impl FnMut(bool, &str, &str),
+    faults: &mut Faults,
 ) {
     let at_least = findings.at_least.0;
     let place = format!("{path}.when.findings.at_least");
-    check((1..=256).contains(&at_least), &place, "not 1 to 256");
+    faults.check((1..=256).contains(&at_least), &place, "not 1 to 256");
     let allows = matches!(rule.then, RawAction::Allow);
     let reason = "allow lets each value pass: not 1";
-    check(!allows || at_least == 1, &place, reason);
+    faults.check(!allows || at_least == 1, &place, reason);
     for (number, glob) in findings.detectors.iter().enumerate() {
         let short = glob.len() <= MAX_GLOB_CHARS;
         let known = short && !detectors.named(std::slice::from_ref(glob)).is_empty();
@@ -585,10 +616,10 @@ fn check_findings(
             format!("no such detector{}", nearest(glob, detectors.names()))
         };
         let place = format!("{path}.when.findings.detectors[{number}]");
-        check(known, &place, &reason);
+        faults.check(known, &place, &reason);
     }
     let asks = matches!(rule.then, RawAction::AskApproval);
-    check(
+    faults.check(
         !asks || findings.direction == Direction::Request,
         &format!("{path}.when.findings.direction"),
         "a finding in an answer can be allowed, masked or denied; nobody is asked",
@@ -596,7 +627,7 @@ fn check_findings(
 }
 
 /// Checks an exemption.
-fn check_exemption(raw: &RawExemption, path: &str, check: &mut impl FnMut(bool, &str, &str)) {
+fn check_exemption(raw: &RawExemption, path: &str, faults: &mut Faults) {
     let good = raw
         .fingerprint
         .split_once(':')
@@ -608,7 +639,7 @@ fn check_exemption(raw: &RawExemption, path: &str, check: &mut impl FnMut(bool, 
                     .all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
         });
     let place = format!("{path}.fingerprint");
-    check(
+    faults.check(
         good,
         &place,
         "not a fingerprint as records have it, key id:base32",
@@ -616,7 +647,7 @@ fn check_exemption(raw: &RawExemption, path: &str, check: &mut impl FnMut(bool, 
     for (name, text) in [("owner", &raw.owner), ("reason", &raw.reason)] {
         let length = text.trim().chars().count();
         let place = format!("{path}.{name}");
-        check(
+        faults.check(
             (1..=200).contains(&length),
             &place,
             "not 1 to 200 characters",
@@ -624,30 +655,25 @@ fn check_exemption(raw: &RawExemption, path: &str, check: &mut impl FnMut(bool, 
     }
 }
 
-fn check_rule(
-    rule: &RawRule,
-    detectors: &Detectors,
-    path: &str,
-    check: &mut impl FnMut(bool, &str, &str),
-) {
+fn check_rule(rule: &RawRule, detectors: &Detectors, path: &str, faults: &mut Faults) {
     let one = rule.when.findings.is_some() != rule.when.tool_call.is_some();
-    check(
+    faults.check(
         one,
         &format!("{path}.when"),
         "not one of findings and tool_call",
     );
     if let Some(findings) = &rule.when.findings {
-        check_findings(rule, findings, detectors, path, check);
+        check_findings(rule, findings, detectors, path, faults);
     }
     if let Some(call) = &rule.when.tool_call {
         let glob = |text: &str| (1..=MAX_GLOB_CHARS).contains(&text.chars().count());
         let place = format!("{path}.when.tool_call");
         let reason = "not 1 to 256 characters";
-        check(glob(&call.name), &format!("{place}.name"), reason);
-        check(glob(&call.arguments), &format!("{place}.arguments"), reason);
+        faults.check(glob(&call.name), &format!("{place}.name"), reason);
+        faults.check(glob(&call.arguments), &format!("{place}.arguments"), reason);
         let decides = matches!(rule.then, RawAction::AskApproval | RawAction::Deny);
         let reason = "a tool call can be denied or asked for, nothing else";
-        check(decides, &format!("{path}.then"), reason);
+        faults.check(decides, &format!("{path}.then"), reason);
     }
     let asks = matches!(rule.then, RawAction::AskApproval);
     let group = |text: &String| {
@@ -658,19 +684,19 @@ fn check_rule(
     };
     let named = rule.approvers.as_ref().is_some_and(group);
     let place = format!("{path}.approvers");
-    check(!asks || named, &place, "not a name, and a rule asks them");
-    check(asks || rule.approvers.is_none(), &place, "nobody is asked");
-    check(
+    faults.check(!asks || named, &place, "not a name, and a rule asks them");
+    faults.check(asks || rule.approvers.is_none(), &place, "nobody is asked");
+    faults.check(
         asks || rule.covers == RawCovers::Content,
         &format!("{path}.covers"),
         "nobody is asked",
     );
 }
 
-fn check_approvals(raw: &RawApprovals, check: &mut impl FnMut(bool, &str, &str)) {
-    check(!raw.cluster.is_empty(), "approvals.cluster", "empty");
+fn check_approvals(raw: &RawApprovals, faults: &mut Faults) {
+    faults.check(!raw.cluster.is_empty(), "approvals.cluster", "empty");
     let plain = raw.public_url.len() <= 200 && raw.public_url.bytes().all(|b| b.is_ascii_graphic());
-    check(
+    faults.check(
         plain && authority(&raw.public_url).is_some() && !raw.public_url.ends_with('/'),
         "approvals.public_url",
         "not an http or https URL without / at its end",
@@ -683,10 +709,10 @@ fn check_approvals(raw: &RawApprovals, check: &mut impl FnMut(bool, &str, &str))
         ("remember", raw.remember, 60..=7 * day, "not 1m to 7 days"),
     ] {
         let good = range.contains(&value.0.as_secs());
-        check(good, &format!("approvals.{name}"), reason);
+        faults.check(good, &format!("approvals.{name}"), reason);
     }
     let reason = "only 1 is available so far: one approver decides";
-    check(raw.quorum.0 == 1, "approvals.quorum", reason);
+    faults.check(raw.quorum.0 == 1, "approvals.quorum", reason);
 }
 
 impl From<RawIssuer> for Issuer {
@@ -709,39 +735,39 @@ impl From<RawIssuer> for Issuer {
     }
 }
 
-fn check_issuer(raw: &RawIssuer, path: &str, check: &mut impl FnMut(bool, &str, &str)) {
+fn check_issuer(raw: &RawIssuer, path: &str, faults: &mut Faults) {
     let url = authority(&raw.issuer).is_some();
-    check(url, &format!("{path}.issuer"), "not an http or https URL");
+    faults.check(url, &format!("{path}.issuer"), "not an http or https URL");
     let audiences = format!("{path}.audiences");
-    check(!raw.audiences.is_empty(), &audiences, "empty");
+    faults.check(!raw.audiences.is_empty(), &audiences, "empty");
     let blank = raw.audiences.iter().any(String::is_empty);
-    check(!blank, &audiences, "an audience is empty");
+    faults.check(!blank, &audiences, "an audience is empty");
     let subject = format!("{path}.subject_claim");
-    check(!raw.subject_claim.is_empty(), &subject, "empty");
+    faults.check(!raw.subject_claim.is_empty(), &subject, "empty");
     // Whoever can change these could become somebody else.
     let mutable = ["email", "preferred_username", "upn", "name", "nickname"];
-    check(
+    faults.check(
         !mutable.contains(&raw.subject_claim.as_str()),
         &subject,
         "names and addresses change hands: use a stable claim such as sub",
     );
     let set = &raw.key_set;
-    check(
+    faults.check(
         !set.cluster.is_empty(),
         &format!("{path}.key_set.cluster"),
         "empty",
     );
-    check(
+    faults.check(
         set.path.starts_with('/'),
         &format!("{path}.key_set.path"),
         "does not start with /",
     );
-    check(
+    faults.check(
         (10..=86_400).contains(&set.refresh.0.as_secs()),
         &format!("{path}.key_set.refresh"),
         "not 10s to 24h",
     );
-    check(
+    faults.check(
         set.grace.0 >= set.refresh.0 && set.grace.0.as_secs() <= 7 * 86_400,
         &format!("{path}.key_set.grace"),
         "not refresh to 7 days",

@@ -274,7 +274,7 @@ pub struct RawExemption {
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Restore {
-    /// Also into the text of answers; not available yet.
+    /// Also into the text of answers, but for links and the like.
     Answers,
     /// Into files that an answer writes, where the request showed them.
     #[default]
@@ -423,16 +423,35 @@ pub struct RawApprovals {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawAudit {
-    /// Whether an exchange waits until its record is durable; only `false` so far.
+    /// Envoy cluster of the sink's HTTP interface, which says what is durable. Without it records
+    /// only go by the access log, and nothing that is lost on the way is sent again.
+    #[serde(default)]
+    pub cluster: String,
+    /// Whether nothing goes upstream before its record is durable. Default `false`.
     #[serde(default)]
     pub strict: bool,
+    /// What happens while so much is not durable yet that `max_pending` is reached. Default
+    /// `drop_content`.
+    #[serde(default)]
+    pub when_full: WhenFull,
     /// Most bytes of masked content in a record, per direction. Up to `3MiB`, default `1MiB`.
     #[serde(default = "default_max_content")]
     pub max_content: SizeText,
-    /// Most bytes of content that a worker keeps for all its open exchanges; beyond it records have
-    /// none and say so. `1MiB` to `1GiB`, default `64MiB`.
+    /// Most bytes that a worker keeps: content of open exchanges, and records that are not durable
+    /// yet. Beyond it records have no content and say so. `1MiB` to `1GiB`, default `64MiB`.
     #[serde(default = "default_max_pending")]
     pub max_pending: SizeText,
+}
+
+/// What a worker does that has as many records as it may keep.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// Records without content.
+    #[default]
+    DropContent,
+    /// Refuses further exchanges.
+    Refuse,
 }
 
 /// Bounds.
@@ -489,7 +508,9 @@ impl Default for RawMasking {
 impl Default for RawAudit {
     fn default() -> Self {
         Self {
+            cluster: String::new(),
             strict: false,
+            when_full: WhenFull::default(),
             max_content: default_max_content(),
             max_pending: default_max_pending(),
         }

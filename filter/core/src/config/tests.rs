@@ -247,7 +247,12 @@ fn a_fault_is_named_with_its_path_and_reason() {
         (
             "/audit",
             json!({ "strict": true }),
-            "audit.strict: true is not available yet",
+            "audit.cluster: missing: audit.strict needs the sink's word",
+        ),
+        (
+            "/audit",
+            json!({ "when_full": "refuse" }),
+            "audit.cluster: missing: audit.when_full needs the sink's word",
         ),
         (
             "/limits",

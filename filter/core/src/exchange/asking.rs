@@ -63,7 +63,7 @@ impl Exchange {
             edits,
             stream,
         };
-        self.request_next(Box::new(waiting), next)
+        self.request_next(worker, Box::new(waiting), next, now)
     }
 
     pub(super) fn request_answered(
@@ -74,10 +74,16 @@ impl Exchange {
         now: UnixTime,
     ) -> Step {
         let next = waiting.asking.reply(worker, answer, now);
-        self.request_next(waiting, next)
+        self.request_next(worker, waiting, next, now)
     }
 
-    fn request_next(&mut self, waiting: Box<AskingRequest>, next: Next) -> Step {
+    fn request_next(
+        &mut self,
+        worker: &mut Worker,
+        waiting: Box<AskingRequest>,
+        next: Next,
+        now: UnixTime,
+    ) -> Step {
         let outcome = match next {
             Next::Call(call) => {
                 self.phase = Phase::AskingRequest(waiting);
@@ -87,7 +93,7 @@ impl Exchange {
         };
         self.draft.approval(waiting.asking.trail());
         match outcome {
-            Outcome::Granted => self.let_go(waiting.edits, waiting.stream),
+            Outcome::Granted => self.let_go(worker, waiting.edits, waiting.stream, now),
             Outcome::Refused(told) => {
                 let reason = told.state.name();
                 self.reply(Situation::Denied, reason, &told.text(REQUEST))

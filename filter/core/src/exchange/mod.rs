@@ -22,6 +22,7 @@ use crate::{
     approval::Asking,
     audit::{Closed, Draft, End},
     config::Issuer,
+    delivery::Way,
     endpoint::Endpoint,
     headers::Headers,
     mask::Masker,
@@ -154,6 +155,12 @@ enum Phase {
     Body { edits: Edits },
     /// The request is held until somebody has decided over it.
     AskingRequest(Box<AskingRequest>),
+    /// The request is held until its record is durable.
+    Recording {
+        seq: i64,
+        edits: Edits,
+        stream: bool,
+    },
     /// The upstream was asked.
     Upstream { stream: bool },
     /// A streamed answer is being masked; `first` leaves before anything else.
@@ -242,6 +249,13 @@ impl Exchange {
                 self.identify(worker, headers, end, look, now)
             }
             Phase::AskingRequest(waiting) => self.request_answered(worker, waiting, answer, now),
+            Phase::Recording { seq, edits, stream } => {
+                if worker.opening_reply(seq, answer) {
+                    self.forward(edits, stream)
+                } else {
+                    self.unavailable("audit", AUDIT_TEXT)
+                }
+            }
             Phase::AskingStream(waiting) => self.stream_answered(worker, waiting, answer, now),
             Phase::AskingWhole(waiting) => self.whole_answered(worker, waiting, answer, now),
             other => {
@@ -287,11 +301,12 @@ impl Exchange {
             _ => {}
         }
         worker.release(self.reserved);
-        let digest = worker.config.policy_digest.clone();
-        let deployment = worker.config.deployment.clone();
+        if self.draft.begun() {
+            worker.exchange_ended();
+        }
         let findings = self.draft.findings();
-        let (envelope, content, written) = self.draft.close(deployment, digest, end, now);
-        let record = worker.seal(envelope.clone(), &content, written, now);
+        let (envelope, content, written) = self.draft.close(end, now);
+        let (_, record) = worker.seal(envelope.clone(), content, written, Way::Underway, now);
         Some(Closed {
             record,
             envelope,
@@ -330,6 +345,8 @@ impl Exchange {
         Step::Reply(reply_for(self.endpoint, situation, text, &id))
     }
 }
+
+const AUDIT_TEXT: &str = "The gateway cannot record this exchange now; try again soon.";
 
 fn forward_body(body: Vec<u8>) -> Step {
     Step::Forward(Edits {

@@ -6,7 +6,7 @@ use contract::approval;
 
 use crate::{
     answers,
-    config::{Action, Direction},
+    config::{Action, Direction, Restore},
     credential,
     endpoint::Endpoint,
     headers::Headers,
@@ -18,7 +18,7 @@ use crate::{
     worker::Worker,
 };
 
-use super::{Edits, Exchange, Phase, Step, asking};
+use super::{AUDIT_TEXT, Edits, Exchange, Phase, Step, asking};
 
 /// Largest part of a request that is held while its caller is not proven yet, in bytes.
 const MAX_UNPROVEN_BYTES: usize = 1 << 20;
@@ -52,9 +52,13 @@ impl Exchange {
         let anonymous = worker.masker("");
         self.draft
             .request(self.endpoint, &headers, path, client_address, &anonymous);
+        worker.exchange_begun();
         if headers.count("upgrade") > 0 {
             let text = "Connections cannot be upgraded here; use plain HTTP.";
             return self.reply(Situation::Denied, "upgrade", text);
+        }
+        if worker.is_full() {
+            return self.unavailable("audit", AUDIT_TEXT);
         }
         if self.endpoint == Endpoint::Telemetry {
             return self.drop_telemetry(headers.one(":method"), &headers);
@@ -90,7 +94,7 @@ impl Exchange {
             return self.unavailable("state", "The gateway lost track of the request.");
         };
         let mut masker = masker.passing(worker.passes(Direction::Request, now));
-        if worker.config.restores {
+        if worker.config.restore != Restore::Off {
             masker = masker.keeping();
         }
         let limits = worker.provider_limits();
@@ -127,10 +131,12 @@ impl Exchange {
             let text = "Your role may not use this model.";
             return self.reply(Situation::Denied, "model", text);
         }
-        self.shown = worker
-            .config
-            .restores
-            .then(|| Rc::new(std::mem::take(&mut masked.shown)));
+        let shown = std::mem::take(&mut masked.shown);
+        self.shown = match worker.config.restore {
+            Restore::Answers => Some(Rc::new(shown.telling())),
+            Restore::InPlace => Some(Rc::new(shown)),
+            Restore::Off => None,
+        };
         let verdict = policy::decide(
             worker.rules(now),
             Direction::Request,
@@ -171,7 +177,7 @@ impl Exchange {
             edits.remove.push("content-length".into());
         }
         if verdict.action != Action::AskApproval {
-            return self.let_go(edits, masked.stream);
+            return self.let_go(worker, edits, masked.stream, now);
         }
         if self.endpoint == Endpoint::Completions {
             // Ghost text cannot wait, and each keystroke would be another question.
@@ -295,7 +301,7 @@ impl Exchange {
                 }
                 let edits = self.header_edits(headers);
                 return match self.upstream_edits(worker, edits) {
-                    Some(edits) => self.let_go(edits, false),
+                    Some(edits) => self.let_go(worker, edits, false, now),
                     None => self.unavailable("no_credential", NO_CREDENTIAL),
                 };
             }
@@ -376,8 +382,29 @@ impl Exchange {
         Some(edits)
     }
 
-    /// Lets the request go.
-    pub(super) fn let_go(&mut self, edits: Edits, stream: bool) -> Step {
+    /// Lets the request go, once its opening record is durable if that is demanded.
+    pub(super) fn let_go(
+        &mut self,
+        worker: &mut Worker,
+        edits: Edits,
+        stream: bool,
+        now: UnixTime,
+    ) -> Step {
+        if worker.config.sink.is_none() {
+            return self.forward(edits, stream);
+        }
+        let (envelope, content, written) = self.draft.open();
+        worker.release(std::mem::take(&mut self.reserved));
+        let (seq, call) = worker.seal_opening(envelope, content, written, now);
+        self.draft.opened(seq);
+        let Some(call) = call else {
+            return self.forward(edits, stream);
+        };
+        self.phase = Phase::Recording { seq, edits, stream };
+        Step::Call(call)
+    }
+
+    pub(super) fn forward(&mut self, edits: Edits, stream: bool) -> Step {
         self.draft.forwarded();
         self.phase = Phase::Upstream { stream };
         Step::Forward(edits)

@@ -1,9 +1,25 @@
 //! One form for a value that is written in many: what its fingerprint is made of.
 
+use std::borrow::Cow;
+
 use data_encoding::{BASE64, HEXUPPER_PERMISSIVE};
 
+use super::detector::{Rule, Tail};
+use super::numbers::compact;
+
+/// What the fingerprint of a value is made of that shows itself by `proof`. What goes on behind it is
+/// its own canonical form, but for the lines of a PEM block.
+pub(super) fn canonical<'p>(rule: &Rule, tail: Tail, proof: &'p str) -> Cow<'p, [u8]> {
+    match (rule, tail) {
+        (_, Tail::Pem) => first_line(proof).as_bytes().into(),
+        (Rule::Personal { .. }, _) => compact(proof).into_bytes().into(),
+        (Rule::Url, _) => percent_decoded(proof).into(),
+        _ => proof.as_bytes().into(),
+    }
+}
+
 /// The base64 of the first line that a PEM block's proof shows.
-pub(super) fn first_line(proof: &str) -> &str {
+fn first_line(proof: &str) -> &str {
     let body = proof.rsplit_once("-----").map_or("", |(_, body)| body);
     if body.contains(": ") {
         ""

@@ -212,6 +212,11 @@ impl Catalog {
         self.turns.of(bytes, from)
     }
 
+    /// What may begin at a place where a word may.
+    pub(super) fn begins(&self, bytes: &[u8], at: usize) -> u16 {
+        self.turns.begins(bytes, at)
+    }
+
     /// Whether a token may begin where the text does.
     pub(super) fn may_begin(&self, text: &[u8]) -> bool {
         let custom = |customs: &Customs| customs.tokens().pattern.may_match(text);

@@ -210,16 +210,20 @@ fn beginning(pattern: &Hir) -> String {
     }
 }
 
-/// A name that lives as long as the worker: findings carry it without a copy. A worker sees few.
-fn name(name: &str) -> Result<&'static str, CustomError> {
-    thread_local!(static NAMES: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) });
+/// Whether a detector may have this name.
+pub(super) fn is_name(name: &str) -> bool {
     let fits = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
     };
-    let is_name = (3..=40).contains(&name.len())
+    (3..=40).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.bytes().all(fits);
-    if !is_name {
+        && name.bytes().all(fits)
+}
+
+/// A name that lives as long as the worker: findings carry it without a copy. A worker sees few.
+fn name(name: &str) -> Result<&'static str, CustomError> {
+    thread_local!(static NAMES: RefCell<Vec<&'static str>> = const { RefCell::new(Vec::new()) });
+    if !is_name(name) {
         return Err(CustomError::Name);
     }
     NAMES.with_borrow_mut(|names| {

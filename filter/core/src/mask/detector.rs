@@ -11,7 +11,6 @@ pub(super) struct Detector {
     pub(super) name: &'static str,
     pub(super) rule: Rule,
     /// Texts in which exactly the marked value is found by this detector.
-    #[cfg_attr(not(test), expect(dead_code, reason = "read by the test of the table"))]
     pub(super) examples: &'static [&'static str],
     /// Texts that no detector touches.
     #[cfg_attr(not(test), expect(dead_code, reason = "read by the test of the table"))]

@@ -23,6 +23,7 @@ mod passes;
 mod patterns;
 mod personal;
 mod placeholder;
+mod recorded;
 mod stream;
 mod structures;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub(crate) use self::originals::{Mark, Originals, Values};
 pub use self::packs::{Pack, Packs};
 pub use self::passes::{Passed, Passes};
 pub use self::placeholder::MaskKeys;
+pub use self::recorded::{Recorded, is_detector_name, recorded_as};
 pub use self::stream::TextMask;
 
 pub(crate) use self::placeholder::PREFIX;
@@ -155,16 +157,24 @@ impl Masker {
     /// The length of the placeholder with which a text begins, whoever's it is, and the detector that
     /// it names.
     pub(crate) fn placeholder(&self, text: &str) -> Option<(usize, &'static str)> {
-        let catalog = self.catalog();
-        let is_kind = |kind: &[u8]| catalog.detector_of(kind).is_some();
-        let placeholder::Look::Is(length) = placeholder::look(text.as_bytes(), true, is_kind)
-        else {
+        let placeholder::Look::Is(length) = self.look(text, true) else {
             return None;
         };
+        let catalog = self.catalog();
         let kind = PREFIX.len()..length - placeholder::DIGEST_LENGTH;
         let kind = text.as_bytes().get(kind).unwrap_or_default();
         let entry = catalog.entry(catalog.detector_of(kind)?)?;
         Some((length, entry.name))
+    }
+
+    /// Whether more of a text has to come to tell if it begins with a placeholder.
+    pub(crate) fn may_be_placeholder(&self, text: &str) -> bool {
+        self.look(text, false) == placeholder::Look::More
+    }
+
+    fn look(&self, text: &str, is_final: bool) -> placeholder::Look {
+        let is_kind = |kind: &[u8]| self.catalog().detector_of(kind).is_some();
+        placeholder::look(text.as_bytes(), is_final, is_kind)
     }
 
     fn catalog(&self) -> &Catalog {

@@ -165,7 +165,8 @@ pub(super) fn look(text: &[u8], is_final: bool, is_kind: impl Fn(&[u8]) -> bool)
             .iter()
             .skip(1)
             .all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7'));
-        let goes_on = after.first().is_some_and(u8::is_ascii_alphanumeric);
+        // what follows a key's END may be glued to it
+        let goes_on = matches!(after.first(), Some(b'A'..=b'Z' | b'0'..=b'9'));
         if is_digest && !goes_on && is_kind(kind) {
             return Look::Is(prefix.len() + kind_length + DIGEST_LENGTH);
         }
@@ -197,6 +198,7 @@ mod tests {
             ("MASKED_TO", false, Look::More),
             ("MAS", false, Look::More),
             ("MAS", true, Look::Not),
+            ("MASKED_TOKEN_ABCDEFGHIJKLMNOPkey\"", false, Look::Is(29)),
             ("MASKED_TOKEN_ABCDEFGHIJKLMNOPQ\"", false, Look::Not),
             ("MASKED_TOKEN_ABCDEFGHIJKLMNO1\"", false, Look::Not),
             ("MASKED_TOKEN_abcdefghijklmnop\"", false, Look::Not),

@@ -40,15 +40,17 @@ use self::named::Armed;
 use self::object::Object;
 use self::value::Value;
 
-/// Bytes of decided text that stay for looking back: more than the longest key name.
-const CONTEXT: usize = 192;
-/// How far before a place words may tell what stands there.
+/// Bytes of a name that count, from its end: of a longer one nothing but its length.
+const NAME: usize = LONGEST + 2;
+/// How far before a place, or before the name that ends there, words may tell what stands there.
 const BACK: usize = 160;
+/// Bytes of decided text that stay for looking back, with one byte before a name.
+const CONTEXT: usize = NAME + BACK;
 /// Long pieces are read in parts of this size, so that no second copy of a big text exists.
 const PART: usize = 16 * 1024;
 
 /// The state of one channel between pieces.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct TextMask {
     /// Context and held text.
     text: String,
@@ -356,8 +358,7 @@ impl TextMask {
 
     /// Finds the start of the name to which the byte before the place belongs.
     fn find_name(&mut self, bytes: &[u8]) {
-        // of a longer one nothing but its length counts
-        let floor = self.back(self.at, LONGEST + 2);
+        let floor = self.back(self.at, NAME);
         let before = bytes.get(floor..self.at).unwrap_or_default();
         let length = before
             .iter()

@@ -279,6 +279,26 @@ fn nothing_is_held_behind_a_delimiter_of_prose_or_code() {
 }
 
 #[test]
+fn common_words_leave_with_their_piece() {
+    let masker = masker();
+    let (mut mask, mut out) = (TextMask::new(), String::new());
+    for piece in [
+        "Rows sorted",
+        " by",
+        " name",
+        ", by",
+        " and",
+        " all",
+        " files",
+        " end",
+    ] {
+        mask.push(&masker, piece, &mut out, &mut Vec::new());
+        assert_eq!(mask.held(), 0, "{piece}");
+    }
+    assert!(out.ends_with(" and all files end"), "{out}");
+}
+
+#[test]
 fn open_ends_are_not_held() {
     let masker = masker();
     let (mut mask, mut out, mut findings) = (TextMask::new(), String::new(), Vec::new());
@@ -549,6 +569,39 @@ fn the_next_id_of_a_list_needs_no_name() {
     assert_eq!(mask(list).1.len(), 2);
     let apart = concat!("ssn \"284-73", "-9106\", part \"391-24", "-8057\"");
     assert_eq!(mask(apart).1.len(), 1);
+}
+
+#[test]
+fn what_stands_before_a_placeholder_takes_nothing_of_it() {
+    let text = concat!("LTAI5tefSIt9", "GGD%3A%2F%2Fapp%3Aq7Zk2LmX9v%40");
+    let (out, findings) = mask(text);
+    assert_eq!(findings.len(), 1, "{out}");
+    assert_eq!(mask(&out), (out.clone(), Vec::new()));
+    let pieces = (0..out.len()).map(|at| &out[at..=at]);
+    assert_eq!(in_pieces(pieces), (out.clone(), Vec::new()));
+}
+
+#[test]
+fn of_a_name_so_much_counts_in_every_cut() {
+    for (before, end) in [
+        (
+            "",
+            concat!("request.basic_auth(\"ci\", \"v4x9MlWGI9", "_lnX2\")"),
+        ),
+        ("Cookie: ", concat!("session=v4x9MlWGI9", "lnX2kQ7rT3uW8y")),
+        ("", concat!("db_password = \"v4x9MlWGI9", "_lnX2\"")),
+    ] {
+        for length in 0..300 {
+            let name = "a.b-c_d9".chars().cycle().take(length);
+            let text: String = before.chars().chain(name).chain(end.chars()).collect();
+            let pieces = (0..text.len()).map(|at| &text[at..=at]);
+            assert_eq!(in_pieces(pieces), mask(&text), "{text}");
+            let words = "x ".chars().cycle().take(length);
+            let text: String = before.chars().chain(words).chain(end.chars()).collect();
+            let pieces = (0..text.len()).map(|at| &text[at..=at]);
+            assert_eq!(in_pieces(pieces), mask(&text), "{text}");
+        }
+    }
 }
 
 #[test]
@@ -839,6 +892,75 @@ fn fragment() -> impl Strategy<Value = String> {
         1 => "[A-Za-z0-9]{1,48}",
         1 => "\\PC{0,6}",
     ]
+}
+
+#[test]
+fn what_a_detector_records_is_found_again_by_the_value_alone() {
+    let mut wrong = Vec::new();
+    for detector in detectors() {
+        let Some(example) = detector.examples.first() else {
+            continue;
+        };
+        let (text, start, end) = unmarked(example);
+        let (_, findings) = mask(&text);
+        let recorded = recorded_as(&text[start..end], None, &[keys()]);
+        for finding in findings {
+            let known = recorded
+                .iter()
+                .any(|it| it.fingerprint == finding.fingerprint);
+            if !known {
+                wrong.push(detector.name);
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<&str>::new());
+}
+
+#[test]
+fn a_value_is_known_under_each_key_as_all_that_it_may_be() {
+    let old = MaskKeys {
+        fingerprint_key_id: "k0".to_owned(),
+        fingerprint_key: b"fingerprints of last year".to_vec(),
+        ..MaskKeys::default()
+    };
+    let named = |value: &str, detector| {
+        let recorded = recorded_as(value, detector, &[keys(), old.clone()]);
+        let names = recorded.iter().map(|it| {
+            let key = it.fingerprint.split(':').next().unwrap();
+            (it.detector.clone(), key.to_owned())
+        });
+        names.collect::<Vec<_>>()
+    };
+    let chosen = named("Zephyr!1988", None);
+    for detector in ["command-password", "password", "url-password"] {
+        for key in ["k0", "k1"] {
+            let wanted = (detector.to_owned(), key.to_owned());
+            assert!(chosen.contains(&wanted), "{wanted:?} in {chosen:?}");
+        }
+    }
+    assert_eq!(named("password", None), []);
+    let own = ["k0", "k1"].map(|key| ("acme-badge".to_owned(), key.to_owned()));
+    assert_eq!(named("password", Some("acme-badge")), own);
+}
+
+#[test]
+fn a_password_is_known_however_a_url_writes_it() {
+    let value = "q7Zk/2L:mX9@vT";
+    let (_, findings) = mask("postgres://svc:q7Zk%2F2L%3AmX9%40vT@db.corp.internal:5432/crm");
+    let recorded = recorded_as(value, None, &[keys()]);
+    let expected = Recorded {
+        detector: "url-password".to_owned(),
+        fingerprint: findings[0].fingerprint.clone(),
+    };
+    assert!(recorded.contains(&expected), "{recorded:?}");
+}
+
+#[test]
+fn a_part_of_a_value_is_not_the_value() {
+    let (_, findings) = mask("password=Qv1JB55fbgEW3kSBld\n");
+    let recorded = recorded_as("Qv1JB55fbgEW3kSBld and more", None, &[keys()]);
+    let fingerprint = &findings[0].fingerprint;
+    assert!(recorded.iter().all(|it| it.fingerprint != *fingerprint));
 }
 
 /// The character boundary at or before an index.

@@ -100,11 +100,9 @@ fn is_mixed_well(value: &str) -> bool {
 /// Words of a wallet: as many as there are in use, of three to eight letters, hardly one twice.
 fn is_phrase(value: &str) -> bool {
     let words: Vec<&str> = value.split(' ').collect();
-    let mut known = words.clone();
-    known.sort_unstable();
-    known.dedup();
+    let is_new = |(at, word): &(usize, &&str)| !words.iter().take(*at).any(|known| known == *word);
     matches!(words.len(), 12 | 15 | 18 | 21 | 24)
-        && known.len() * 4 >= words.len() * 3
+        && words.iter().enumerate().filter(is_new).count() * 4 >= words.len() * 3
         && words.iter().all(|word| {
             (3..=8).contains(&word.len()) && word.bytes().all(|b| b.is_ascii_lowercase())
         })

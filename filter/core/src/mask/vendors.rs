@@ -1426,7 +1426,7 @@ pub(super) static VENDORS: [Detector; 230] = [
         &[concat!("key", "-2cc64b54eb485b568040af995767104a")],
         &["key-2cc64b54e"],
     ),
-    infix(
+    token(
         "mailchimp",
         r"[0-9a-f]{32}-us[0-9]{1,2}",
         Tail::Exact,
@@ -1476,7 +1476,7 @@ pub(super) static VENDORS: [Detector; 230] = [
         )],
         &["EAAMdhhBkokI"],
     ),
-    infix(
+    token(
         "facebook-app",
         r"[0-9]{15,16}\|[A-Za-z0-9_-]{27}",
         Tail::Exact,
@@ -1757,7 +1757,7 @@ pub(super) static VENDORS: [Detector; 230] = [
         &[concat!("NRI", "Q-XeQyj0zH0nNhrbS8Rkkr2X7wM2_HWikb")],
         &["NRIQ-XeQyj0z"],
     ),
-    infix(
+    token(
         "newrelic-license",
         r"(?:[0-9a-f]{6}|eu01xx)[0-9a-f]{26}(?:[0-9a-f]{4}|FFFF)NRAL",
         Tail::Exact,

@@ -39,10 +39,11 @@ impl Content {
         self.texts.len() - 1
     }
 
-    /// The text of a channel as the inside of a JSON string, if it has one and all of it is kept.
-    pub(super) fn escaped(&self, channel: usize) -> Option<&[u8]> {
+    /// The text of a channel, if it has one and all of it is kept.
+    pub(super) fn text(&self, channel: usize) -> Option<String> {
         let (_, text) = self.texts.get(channel)?;
-        (!text.is_empty() && !self.truncated).then_some(text)
+        let is_all = !text.is_empty() && !self.truncated;
+        is_all.then(|| json::unescape(std::str::from_utf8(text).unwrap_or_default()))
     }
 
     /// Adds a text to which nothing will be added.

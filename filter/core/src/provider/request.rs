@@ -45,7 +45,8 @@ pub struct MaskedRequest {
     pub items: Vec<ContentItem>,
     /// Whether there are more of them than are kept.
     pub items_overflow: bool,
-    /// What may go back into files that the answer writes; nothing unless the masker keeps values.
+    /// What may go back into files that the answer writes, or into what it says; nothing unless the
+    /// masker keeps values.
     pub shown: Shown,
 }
 
@@ -107,7 +108,10 @@ pub fn mask_request(
         sent
     });
     let values = scan.values;
-    let shown = files.map(|files| files.finish(values)).unwrap_or_default();
+    let shown = match files {
+        Some(files) => files.finish(values),
+        None => Shown::values(values),
+    };
     Ok(MaskedRequest {
         shown,
         body: sent.filter(|sent| sent != body),

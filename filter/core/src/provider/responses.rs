@@ -5,7 +5,7 @@
 //! part's, in its item's, and in the event that ends the answer.
 
 use crate::json::Step::{self, Index, Key};
-use crate::json::{push_escaped, push_string};
+use crate::json::push_string;
 
 use super::item::{OWN_TEXT, Part};
 use super::stream::{Ends, Field, Form, Spot, push_named};
@@ -347,25 +347,10 @@ pub(super) fn item(text: &str, status: &str) -> Vec<u8> {
     out
 }
 
-/// A message with a text that is written as the inside of a JSON string.
-pub(super) fn item_of(escaped: &[u8]) -> Vec<u8> {
-    let (head, tail) = (item("", "completed"), b"]}");
-    let mut out = head.strip_suffix(tail).unwrap_or(&head).to_vec();
-    push_escaped_part(&mut out, escaped);
-    out.extend_from_slice(tail);
-    out
-}
-
 fn push_part(out: &mut Vec<u8>, text: &str) {
-    let mut escaped = Vec::with_capacity(text.len());
-    push_escaped(&mut escaped, text);
-    push_escaped_part(out, &escaped);
-}
-
-fn push_escaped_part(out: &mut Vec<u8>, escaped: &[u8]) {
-    out.extend_from_slice(b"{\"type\":\"output_text\",\"text\":\"");
-    out.extend_from_slice(escaped);
-    out.extend_from_slice(b"\",\"annotations\":[],\"logprobs\":[]}");
+    out.extend_from_slice(b"{\"type\":\"output_text\",\"text\":");
+    push_string(out, text);
+    out.extend_from_slice(b",\"annotations\":[],\"logprobs\":[]}");
 }
 
 fn push_response(out: &mut Vec<u8>, model: &str, status: &str, output: &[&[u8]]) {

@@ -1,7 +1,8 @@
-//! Puts values that were masked in a request back into files that its answer writes.
+//! Puts values that were masked in a request back into files that its answer writes, and into what
+//! it says where that is configured ([`answers`]).
 //!
 //! A model that was shown a masked file writes placeholders where the values stood. One goes back
-//! only where all of this holds:
+//! into a file only where all of this holds:
 //!
 //! - the request of this very exchange held the value, and it was masked there;
 //! - the placeholder stands in what a tool of [`WRITERS`] writes: under a key of [`CONTENTS`] or in
@@ -17,10 +18,12 @@
 //! from its first placeholder on ([`Writing`]). What somebody else decides over, and what is
 //! recorded, is the masked form.
 
+mod answers;
 mod arguments;
 mod blocks;
 mod patch;
 mod shown;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 mod whole;
@@ -28,12 +31,13 @@ mod writing;
 
 use std::rc::Rc;
 
-use crate::mask::{Masker, Values};
+use crate::mask::{Masker, PREFIX, Values};
 
 pub(super) use self::shown::Files;
 pub use self::shown::Shown;
+use self::surroundings::Surroundings;
 pub(super) use self::whole::restore_whole;
-pub(super) use self::writing::{Tool, Writers, Writing};
+pub(super) use self::writing::{Goes, Tool, Writers, Writing};
 
 /// Tools of known clients that write files: of VS Code and its kin, of the command line, of
 /// Anthropic.
@@ -93,7 +97,7 @@ const MAX_RUN: usize = 256;
 /// Longest arguments in which something may go back.
 const MAX_ARGUMENTS: usize = 256 * 1024;
 
-/// Most findings about placeholders in written files.
+/// Most findings about placeholders in written files and told texts.
 const MAX_WRITTEN: usize = 256;
 
 /// What an answer may put back, and what it has.
@@ -102,7 +106,11 @@ pub(super) struct Restore {
     masker: Masker,
     /// Bytes of arguments that may still be kept.
     room: usize,
-    /// What became of placeholders in files that are written.
+    /// What the answer's texts so far end with.
+    said: Surroundings,
+    /// How many texts of the answer were begun.
+    texts: usize,
+    /// What became of placeholders in files that are written, and which values went back into texts.
     pub(super) written: Vec<Written>,
     /// How many values went back.
     pub(super) restored: u64,
@@ -110,18 +118,18 @@ pub(super) struct Restore {
     pub(super) left: u64,
 }
 
-/// A placeholder in a file that is written.
+/// A placeholder in a file that is written, or one in a text for which the value went back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// The detector that the placeholder names.
     pub detector: &'static str,
-    /// Its place in the masked arguments, in bytes.
+    /// Its place in the masked arguments or text, in bytes.
     pub offset: u64,
     /// Its length.
     pub length: u64,
     /// The fingerprint of its value, if the request held that.
     pub fingerprint: Option<String>,
-    /// The channel of the arguments.
+    /// Their channel.
     pub channel: String,
     /// Whether the value went back.
     pub restored: bool,
@@ -133,6 +141,8 @@ impl Restore {
             shown,
             masker: masker.clone(),
             room,
+            said: Surroundings::default(),
+            texts: 0,
             written: Vec::new(),
             restored: 0,
             left: 0,
@@ -142,10 +152,17 @@ impl Restore {
     /// Does something that is noted already.
     pub(super) fn quietly<T>(&mut self, again: impl FnOnce(&mut Self) -> T) -> T {
         let (written, counts) = (self.written.len(), (self.restored, self.left));
+        let said = self.said;
         let result = again(self);
         self.written.truncate(written);
         (self.restored, self.left) = counts;
+        self.said = said;
         result
+    }
+
+    /// Whether values may go back into what the answer says.
+    pub(super) fn tells(&self) -> bool {
+        self.shown.tells
     }
 
     fn values(&self) -> &Values {
@@ -180,6 +197,16 @@ fn may_be_path(key: &str) -> bool {
         &*plain,
         "file" | "filename" | "filepath" | "path" | "targetfile" | "targetpath" | "uri"
     )
+}
+
+/// Where a placeholder may begin in a text, or at its end.
+fn placeholder_start(text: &str) -> Option<usize> {
+    if let Some(at) = memchr::memmem::find(text.as_bytes(), PREFIX.as_bytes()) {
+        return Some(at);
+    }
+    let begins = |length: &usize| text.ends_with(PREFIX.get(..*length).unwrap_or_default());
+    let begun = (1..PREFIX.len()).rev().find(begins)?;
+    Some(text.len() - begun)
 }
 
 /// What a text begins with, up to a space, a quote or the like; `None` if that is too long.

@@ -320,7 +320,8 @@ impl Stream {
 
     fn end_readably(&mut self, text: &str, dropped: &Dropped, out: &mut Vec<u8>) {
         if self.shared.api.has_types() {
-            self.typed.end_readably(&self.shared, text, dropped, out);
+            self.typed
+                .end_readably(&mut self.shared, text, dropped, out);
         } else if !self.said_done || dropped.any {
             self.choices.end_readably(&self.shared, text, dropped, out);
         }

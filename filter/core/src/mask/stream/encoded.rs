@@ -23,6 +23,10 @@ impl TextMask {
         if self.is_inner || is_in_base64(before) && !before.is_ascii_alphabetic() {
             return Verdict::Pass;
         }
+        let bytes = run.text.as_bytes();
+        if self.is_in_prose(bytes) && begins_word(bytes.get(self.at..).unwrap_or_default()) {
+            return Verdict::Pass;
+        }
         let masker = run.masker;
         let pattern = match look_for(masker.catalog().encoded(), run, self.at, PROOF_CAP) {
             Seen::More => return Verdict::Hold,
@@ -33,6 +37,11 @@ impl TextMask {
             Some(_) => self.run(run, Encoding::Hex, |byte| byte.is_ascii_hexdigit()),
             None => Verdict::Pass,
         }
+    }
+
+    /// Whether a word and a space stand before the place.
+    fn is_in_prose(&self, bytes: &[u8]) -> bool {
+        matches!(self.behind(bytes), Some([b' ', last, _]) if last.is_ascii_alphabetic() || last == b',')
     }
 
     /// Looks for a text with percent signs, of which the first is here.
@@ -118,4 +127,16 @@ fn inner(run: &Run<'_>, plain: &[u8], from: u64) -> Vec<String> {
     let hidden = findings.into_iter();
     let hidden = hidden.filter(|it| it.offset + it.length > from && it.passed.is_none());
     hidden.map(|finding| finding.fingerprint).collect()
+}
+
+/// Whether a text begins as common words do (`and`, `by`, `all`, `end`, `file`) that base64 could
+/// go on from: hardly any text in base64 begins so, and prose shall not wait for them.
+fn begins_word(text: &[u8]) -> bool {
+    matches!(
+        text,
+        [b'a', b'l' | b'n', ..]
+            | [b'b', b'y', ..]
+            | [b'e', b'l' | b'n' | b'x', ..]
+            | [b'f', b'i', ..]
+    )
 }

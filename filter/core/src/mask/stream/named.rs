@@ -2,7 +2,7 @@
 
 use super::object::Object;
 use super::option::{arguments, unnamed};
-use super::{BACK, Run, TextMask, Verdict, last_line, part};
+use super::{BACK, NAME, Run, TextMask, Verdict, last_line, part};
 use crate::mask::bytes::{is_name, is_word};
 use crate::mask::catalog::Catalog;
 use crate::mask::detector::{Grade, Tail};
@@ -39,12 +39,9 @@ impl TextMask {
         // words are passed whole, and one may have gone beyond the reach of what came before
         let passed = |armed: &Armed| self.offset().saturating_sub(armed.since);
         self.armed = self.armed.filter(|armed| passed(armed) <= REACH);
-        let from = start
-            .checked_sub(self.base)
-            .and_then(|from| usize::try_from(from).ok());
-        let raw = from
-            .and_then(|from| run.text.get(from..self.at))
-            .unwrap_or_default();
+        let from = usize::try_from(start.saturating_sub(self.base)).unwrap_or(self.at);
+        let from = from.max(self.at.saturating_sub(NAME));
+        let raw = run.text.get(from..self.at).unwrap_or_default();
         if let Some(armed) = &mut self.armed {
             if matches!(armed.gap, Gap::UrlUser | Gap::UrlPassword) {
                 return;
@@ -52,9 +49,10 @@ impl TextMask {
             armed.end_filler(raw, byte);
         }
         let since = self.offset();
-        let to = from.unwrap_or_default();
-        let floor = self.back(to, BACK);
-        let before = || last_line(part(run.text, floor, to));
+        let floor = self.back(from, BACK);
+        let before = || last_line(part(run.text, floor, from));
+        let behind = from.checked_sub(1);
+        let behind = behind.and_then(|at| run.text.as_bytes().get(at).copied());
         if let Some(object) = Object::opened(raw, before, byte, since) {
             self.object = Some(object);
             return;
@@ -89,10 +87,7 @@ impl TextMask {
             }
             return;
         }
-        let is_tag = from
-            .and_then(|from| from.checked_sub(1))
-            .and_then(|before| run.text.as_bytes().get(before))
-            == Some(&b'<');
+        let is_tag = behind == Some(b'<');
         if matches!(raw, "value" | "default" | "Value" | "VALUE" | "val") {
             if let Some((detector, grade, ended)) = self.pending
                 && since - ended <= PENDING_REACH
@@ -103,16 +98,12 @@ impl TextMask {
             return;
         }
         // the signature of a shared access signature stands in a query
-        let is_query = from
-            .and_then(|from| from.checked_sub(1))
-            .and_then(|at| run.text.as_bytes().get(at))
-            .is_some_and(|before| matches!(before, b'&' | b'?' | b';'));
+        let is_query = matches!(behind, Some(b'&' | b'?' | b';'));
         if raw.eq_ignore_ascii_case("sig") && !(is_query && byte == b'=') {
             return;
         }
         // a segment of `arn:…:secret:name`
-        if byte == b':' && run.text.as_bytes().get(from.unwrap_or(0).wrapping_sub(1)) == Some(&b':')
-        {
+        if byte == b':' && behind == Some(b':') {
             return;
         }
         let read = |raw: &str| Name::read(raw).and_then(|name| run.masker.catalog().named(&name));

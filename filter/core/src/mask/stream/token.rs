@@ -7,12 +7,18 @@ use crate::mask::bytes::{is_opening, is_word};
 use crate::mask::catalog::{Pattern, Tokens};
 use crate::mask::detector::{Check, Rule, Start, Tail};
 use crate::mask::placeholder::{DIGEST_LENGTH, Look, PREFIX, look};
+use crate::mask::turns::turn;
 use crate::mask::validate::proof_holds;
 
 /// Longest attempt at a token, in bytes; what is undecided then is no token.
 pub(in crate::mask) const TOKEN_CAP: usize = 512;
 /// Least part of a value that a text cut off in a token must show.
 const LEAST_CUT: usize = 8;
+/// Least fixed beginning of a token that is masked though it is cut.
+const LEAST_PREFIX: usize = 4;
+
+/// More text is needed.
+pub(super) struct Cut;
 
 /// What an automaton saw.
 pub(super) enum Seen {
@@ -62,20 +68,24 @@ impl TextMask {
         }
         let masker = run.masker;
         let catalog = masker.catalog();
-        let mut verdict = self.attempt(run, catalog.tokens(Start::Word));
-        if verdict == Verdict::Pass
-            && let Some(customs) = catalog.customs()
-        {
-            verdict = self.attempt(run, customs.tokens());
+        let reasons = catalog.begins(run.text.as_bytes(), self.at);
+        let mut verdict = Verdict::Pass;
+        if reasons & turn::TOKEN != 0 {
+            verdict = self.attempt(run, catalog.tokens(Start::Word));
+            if verdict == Verdict::Pass
+                && let Some(customs) = catalog.customs()
+            {
+                verdict = self.attempt(run, customs.tokens());
+            }
         }
         let opens = self.at == 0 || is_opening(before);
-        if verdict == Verdict::Pass && opens {
+        if verdict == Verdict::Pass && opens && reasons & turn::OPENING != 0 {
             verdict = self.attempt(run, catalog.tokens(Start::Opening));
         }
-        if verdict == Verdict::Pass {
+        if verdict == Verdict::Pass && reasons & turn::TOKEN != 0 {
             verdict = self.personal(run);
         }
-        if verdict == Verdict::Pass {
+        if verdict == Verdict::Pass && reasons & turn::ENCODED != 0 {
             verdict = self.encoded(run, before);
         }
         verdict
@@ -107,7 +117,11 @@ impl TextMask {
             Seen::More => return Verdict::Hold,
             Seen::Matches { found, is_cut } => (found, is_cut),
         };
-        for &(end, pattern) in found.iter().rev() {
+        let longest = found.last().map_or(self.at, |(end, _)| *end);
+        let Ok(limit) = self.next_placeholder(run, longest) else {
+            return Verdict::Hold;
+        };
+        for &(end, pattern) in found.iter().rev().filter(|(end, _)| *end <= limit) {
             let Some(&owner) = tokens.owners.get(pattern) else {
                 continue;
             };
@@ -122,7 +136,8 @@ impl TextMask {
             if check == Check::Random && in_blob {
                 continue;
             }
-            let goes_on = run.text.as_bytes().get(end).is_some_and(|b| is_word(*b));
+            let next = run.text.as_bytes().get(end);
+            let goes_on = end < limit && next.is_some_and(|byte| is_word(*byte));
             if tail == Tail::Exact && goes_on {
                 continue;
             }
@@ -138,10 +153,34 @@ impl TextMask {
         Verdict::Pass
     }
 
+    /// Where the first placeholder behind the place begins, if before `end`: what stands before it
+    /// was read without it when it was put there. `usize::MAX` if there is none.
+    pub(super) fn next_placeholder(&self, run: &Run<'_>, end: usize) -> Result<usize, Cut> {
+        let catalog = run.masker.catalog();
+        let bytes = run.text.as_bytes();
+        for from in self.at + 1..end {
+            let rest = bytes.get(from..).unwrap_or_default();
+            if rest.first() != Some(&b'M') {
+                continue;
+            }
+            match look(rest, run.is_final, |kind| {
+                catalog.detector_of(kind).is_some()
+            }) {
+                Look::Is(_) => return Ok(from),
+                Look::More => return Err(Cut),
+                Look::Not => {}
+            }
+        }
+        Ok(usize::MAX)
+    }
+
     /// A text that ends in a token: enough of it is masked as well.
     fn cut_token(&mut self, run: &mut Run<'_>, owners: &[usize]) -> Verdict {
         let catalog = run.masker.catalog();
         let rest = run.text.get(self.at..).unwrap_or_default();
+        if rest.len() < LEAST_PREFIX + LEAST_CUT {
+            return Verdict::Pass; // nearly always
+        }
         let fitting = owners.iter().filter(|owner| {
             catalog
                 .entry(**owner)
@@ -150,7 +189,7 @@ impl TextMask {
                         let prefix = entry.prefix.as_str();
                         tail != Tail::Pem
                             && !matches!(check, Check::Jwt | Check::PemBase64)
-                            && prefix.len() >= 4
+                            && prefix.len() >= LEAST_PREFIX
                             && !prefix.ends_with("://") // of any address
                             && rest.len() >= prefix.len() + LEAST_CUT
                             && rest.starts_with(prefix)

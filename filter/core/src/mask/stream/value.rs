@@ -4,11 +4,10 @@ use super::token::{Seen, look_for};
 use super::{Run, TextMask, Verdict};
 use crate::mask::Finding;
 use crate::mask::bytes::is_base64;
-use crate::mask::canonical::{base64_of, first_line, percent_decoded};
+use crate::mask::canonical::{base64_of, canonical};
 use crate::mask::catalog::{Catalog, pem};
 use crate::mask::checksum;
 use crate::mask::detector::{Number, Rule, Tail};
-use crate::mask::numbers::compact;
 use crate::mask::originals::Original;
 use crate::mask::placeholder::Seal;
 use crate::secret::Secret;
@@ -19,6 +18,7 @@ pub(in crate::mask) const LINE_CAP: usize = 300;
 const PEM_CAP: u64 = 16 * 1024;
 
 /// A value between its proof and its end.
+#[derive(Clone)]
 pub(super) struct Value {
     detector: usize,
     tail: Tail,
@@ -35,7 +35,7 @@ pub(super) struct Value {
 }
 
 /// A value, unless it is longer than may be kept.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Kept {
     text: String,
     is_cut: bool,
@@ -84,12 +84,7 @@ impl TextMask {
         let proof = run.text.get(self.at..end).unwrap_or_default();
         let mut seal = run.masker.sealer().begin(entry.name);
         seal.update_value(proof.as_bytes());
-        match (&entry.rule, tail) {
-            (_, Tail::Pem) => seal.update_canonical(first_line(proof).as_bytes()),
-            (Rule::Personal { .. }, _) => seal.update_canonical(compact(proof).as_bytes()),
-            (Rule::Url, _) => seal.update_canonical(&percent_decoded(proof)),
-            _ => seal.update_canonical(proof.as_bytes()),
-        }
+        seal.update_canonical(&canonical(&entry.rule, tail, proof));
         run.out
             .push_str(run.text.get(self.sent..self.at).unwrap_or_default());
         let in_line = tail == Tail::Pem && proof.bytes().next_back().is_some_and(is_base64);

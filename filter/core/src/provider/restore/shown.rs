@@ -14,11 +14,13 @@ const MAX_PLACES: usize = 1024;
 /// Most places of values that a request is searched for.
 const MAX_MARKS: usize = 4096;
 
-/// The values that a request showed in files, and where. It lives as long as its exchange, and
+/// The values of a request, and where it showed them in files. It lives as long as its exchange, and
 /// cannot be printed.
 #[derive(Default)]
 pub struct Shown {
     pub(super) values: Values,
+    /// They may go back into what the answer says.
+    pub(super) tells: bool,
     places: Vec<Place>,
 }
 
@@ -34,7 +36,24 @@ struct Place {
 }
 
 impl Shown {
-    /// Whether nothing can go back.
+    /// Values that no file showed.
+    pub(in crate::provider) fn values(values: Values) -> Self {
+        Self {
+            values,
+            ..Self::default()
+        }
+    }
+
+    /// The same, with values that may go back into what the answer says.
+    #[must_use]
+    pub fn telling(self) -> Self {
+        Self {
+            tells: true,
+            ..self
+        }
+    }
+
+    /// Whether nothing can go back into a file.
     pub(in crate::provider) fn is_empty(&self) -> bool {
         self.places.is_empty()
     }

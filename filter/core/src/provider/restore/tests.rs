@@ -1,3 +1,6 @@
+use proptest::prelude::*;
+
+use super::surroundings::Surroundings;
 use super::{blocks, context, patch};
 
 #[test]
@@ -98,4 +101,75 @@ fn a_patch_is_read_in_the_lines_of_its_file() {
     ];
     assert_eq!(found, expected);
     assert_eq!(patch::lines("a\nb", '+'), "a\n+b");
+}
+
+fn is_plain_behind(text: &str) -> bool {
+    let mut surroundings = Surroundings::default();
+    surroundings.pass(text);
+    surroundings.is_plain()
+}
+
+/// Where a browser is in a tag.
+#[derive(Clone, Copy, PartialEq)]
+enum Html {
+    Text,
+    Name,
+    BeforeAttribute,
+    Attribute,
+    BeforeValue,
+    Unquoted,
+    Quoted(char),
+}
+
+/// Reads a text that begins with `<` as a browser does (HTML, 13.2.5); written without the code
+/// under test.
+fn browse(text: &str) -> Html {
+    let mut state = Html::Name;
+    for character in text.chars().skip(1) {
+        let is_space = matches!(character, ' ' | '\n' | '\t');
+        state = match (state, character) {
+            (Html::Quoted(quote), _) if character != quote => state,
+            (Html::Text, _) | (_, '>') if !matches!(state, Html::Quoted(_)) => Html::Text,
+            (Html::BeforeValue, '"' | '\'') => Html::Quoted(character),
+            // Behind a name and spaces `=` still begins a value.
+            (Html::BeforeValue | Html::BeforeAttribute | Html::Attribute, _) if is_space => state,
+            (Html::BeforeValue, _) => Html::Unquoted,
+            (Html::Attribute, '=') => Html::BeforeValue,
+            (Html::Name | Html::Unquoted, _) if is_space => Html::BeforeAttribute,
+            (Html::Quoted(_), _) => Html::BeforeAttribute,
+            (Html::BeforeAttribute, _) => Html::Attribute,
+            (Html::Name | Html::Unquoted | Html::Attribute | Html::Text, _) => state,
+        };
+    }
+    state
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_plain_that_a_browser_may_read_within_a_tag(
+        words in prop::collection::vec(prop::sample::select(vec![
+            "<a", "<", ">", "\"", "'", "=", " ", "\n", "\n> ", "\n\n", "x", "\\", "`", "/",
+        ]), 0..24),
+    ) {
+        let text = words.concat();
+        for quoted in [false, true] {
+            // Marks of a quote are no text.
+            let read = if quoted { text.replace("\n> ", "\n") } else { text.clone() };
+            let tags = read.match_indices('<').filter_map(|(at, _)| read.get(at..));
+            for tag in tags.filter(|tag| tag.starts_with("<a") || tag.starts_with("</")) {
+                if browse(tag) != Html::Text {
+                    prop_assert!(!is_plain_behind(&text), "{text:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_cut_leaves_the_same_surroundings(text in "[<>\"'=a \\n\\](:/&#>.]{0,40}", at in 0_usize..40) {
+        let mut cut = Surroundings::default();
+        let (first, second) = text.split_at(text.floor_char_boundary(at));
+        cut.pass(first);
+        cut.pass(second);
+        prop_assert_eq!(cut.is_plain(), is_plain_behind(&text));
+    }
 }

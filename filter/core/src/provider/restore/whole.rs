@@ -1,8 +1,9 @@
-//! The calls of an answer that comes in one piece.
+//! The calls of an answer that comes in one piece, and what it says.
 
 use std::borrow::Cow;
 
 use crate::json::{Edits, Event, Path, Span, Step, Text, Value, walk};
+use crate::provider::scan::channel_name;
 use crate::provider::{Api, Unreadable};
 
 use super::{Restore, Tool, is_writer};
@@ -43,12 +44,20 @@ struct Call<'s> {
     kind: Option<Text<'s>>,
     name: Option<Text<'s>>,
     arguments: Option<(Span, Option<Text<'s>>)>,
+    /// Its texts, if it is a message, and their names.
+    texts: Vec<(Span, Text<'s>, String)>,
     number: usize,
 }
 
 impl<'s> Calls<'_, 's> {
     fn see(&mut self, path: &Path<'s>, event: Event<'s>) {
         let steps = path.steps();
+        if let Event::Value(span, Value::Text(text)) = event
+            && self.restore.tells()
+            && is_said(self.api, &steps)
+        {
+            return self.tell(span, text, &channel_name(path));
+        }
         let Some((number, rest)) = call(self.api, &steps) else {
             return;
         };
@@ -60,12 +69,22 @@ impl<'s> Calls<'_, 's> {
             ([Step::Key("arguments" | "input")], Event::Value(span, Value::Text(text))) => {
                 call.arguments = Some((span, Some(text)));
             }
+            (
+                [Step::Key("text")] | [Step::Key("content"), Step::Index(_), Step::Key("text")],
+                Event::Value(span, Value::Text(text)),
+            ) if self.restore.tells() => call.texts.push((span, text, channel_name(path))),
             ([Step::Key("input")], Event::Close(_, span)) => call.arguments = Some((span, None)),
             ([], Event::Close(..)) => {
                 let call = std::mem::take(&mut self.call);
                 self.close(&call);
             }
             _ => {}
+        }
+    }
+
+    fn tell(&mut self, span: Span, text: Text<'_>, channel: &str) {
+        if let Some(told) = self.restore.tell(&text.decode(), channel) {
+            self.edits.replace_text(span, &told);
         }
     }
 
@@ -77,6 +96,14 @@ impl<'s> Calls<'_, 's> {
             Api::Responses => (kind.as_deref() == Some("function_call"), "arguments"),
             _ => (true, "arguments"),
         };
+        match (self.api, kind.as_deref()) {
+            (Api::Messages, Some("text")) | (Api::Responses, Some("message")) => {
+                for (span, text, channel) in &call.texts {
+                    self.tell(*span, *text, channel);
+                }
+            }
+            _ => {}
+        }
         let Some((span, text)) = call.arguments.filter(|_| known) else {
             return;
         };
@@ -110,6 +137,19 @@ impl<'s> Calls<'_, 's> {
             (Some(restored), None) => self.edits.replace(span, restored.as_bytes()),
             (None, _) => {}
         }
+    }
+}
+
+/// Whether a text is said to the person, and is not within an item of a list of several kinds.
+fn is_said(api: Api, steps: &[Step<'_>]) -> bool {
+    use Step::{Index, Key};
+    match api {
+        Api::Chat => matches!(
+            steps,
+            [Key("choices"), Index(_), Key("message"), Key("content")]
+        ),
+        Api::Completions => matches!(steps, [Key("choices"), Index(_), Key("text")]),
+        Api::Code | Api::Ingest | Api::Mcp | Api::Messages | Api::Responses => false,
     }
 }
 

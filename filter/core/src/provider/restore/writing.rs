@@ -1,19 +1,22 @@
-//! The arguments of one call of a stream.
+//! The arguments of one call of a stream, or a text that it says.
 
 use crate::mask::PREFIX;
 
-use super::{MAX_ARGUMENTS, Restore, is_writer};
+use super::answers::Telling;
+use super::{MAX_ARGUMENTS, Restore, is_writer, placeholder_start};
 
-/// What is known of a call's arguments.
+/// What is known of a call's arguments, or of a text.
 #[derive(Default)]
 pub(in crate::provider) enum Writing {
-    /// No text of them came.
+    /// Nothing of them came.
     #[default]
     New,
     /// They write no file, or are too long: nothing goes back.
     Plain,
     /// They write a file.
     Kept(Kept),
+    /// It is said to the person.
+    Told(Box<Telling>),
 }
 
 /// A tool that writes files.
@@ -22,6 +25,15 @@ pub(in crate::provider) struct Tool {
     pub(in crate::provider) name: String,
     /// It takes plain text.
     pub(in crate::provider) custom: bool,
+}
+
+/// Where a text of the answer goes, if values may go back into it.
+#[derive(Clone, Copy)]
+pub(in crate::provider) enum Goes<'a> {
+    /// Into a file: it is what this tool is called with.
+    ToFile(&'a Tool),
+    /// To the person, to whom the answer says it.
+    ToPerson,
 }
 
 /// Calls of a stream by where they stand, each with its tool if that writes files; without one if
@@ -68,12 +80,25 @@ pub(in crate::provider) struct Kept {
 }
 
 impl Writing {
-    /// Takes the next piece; what of it may leave stays in `piece`. `tool` is the one that is called,
-    /// if it writes files. Says whether `piece` was changed.
+    /// Begins a text that goes there.
+    pub(in crate::provider) fn begun(restore: &mut Restore, goes: Option<Goes<'_>>) -> Self {
+        let begun = match goes {
+            None => None,
+            Some(Goes::ToFile(tool)) => Some(Self::Kept(Kept {
+                tool: tool.clone(),
+                text: String::new(),
+                sent: 0,
+            })),
+            Some(Goes::ToPerson) => restore.telling().map(|it| Self::Told(Box::new(it))),
+        };
+        begun.unwrap_or(Self::Plain)
+    }
+
+    /// Takes the next piece; what of it may leave stays in `piece`. Says whether `piece` was changed.
     pub(in crate::provider) fn push(
         &mut self,
         restore: &mut Restore,
-        tool: Option<&Tool>,
+        goes: Option<Goes<'_>>,
         piece: &mut String,
         channel: impl FnOnce() -> String,
     ) -> bool {
@@ -81,17 +106,12 @@ impl Writing {
             return false;
         }
         if let Self::New = self {
-            *self = match tool {
-                None => Self::Plain,
-                Some(tool) => Self::Kept(Kept {
-                    tool: tool.clone(),
-                    text: String::new(),
-                    sent: 0,
-                }),
-            };
+            *self = Self::begun(restore, goes);
         }
-        let Self::Kept(kept) = self else {
-            return false;
+        let kept = match self {
+            Self::Kept(kept) => kept,
+            Self::Told(telling) => return telling.read(restore, piece, false, channel),
+            Self::New | Self::Plain => return false,
         };
         let waited = kept.sent < kept.text.len();
         let fits = piece.len() <= restore.room && kept.text.len() + piece.len() <= MAX_ARGUMENTS;
@@ -111,16 +131,36 @@ impl Writing {
         waited || end < kept.text.len()
     }
 
-    /// Ends the arguments; gives what is still to leave. `same` says that all of the call was
-    /// about the same tool.
+    /// Puts values back into the same text from its beginning; `None` if all of it leaves as it is.
+    pub(in crate::provider) fn told(
+        &self,
+        restore: &mut Restore,
+        text: &str,
+        is_final: bool,
+        channel: &str,
+    ) -> Option<String> {
+        match self {
+            Self::Told(telling) => telling.again().told(restore, text, is_final, channel),
+            Self::Kept(_) | Self::New | Self::Plain => None,
+        }
+    }
+
+    /// Ends the arguments or the text; gives what is still to leave. `same` says that all of a call
+    /// was about the same tool.
     pub(in crate::provider) fn finish(
         &mut self,
         restore: &mut Restore,
         same: bool,
         channel: impl FnOnce() -> String,
     ) -> String {
-        let Self::Kept(kept) = self else {
-            return String::new();
+        let kept = match self {
+            Self::Kept(kept) => kept,
+            Self::Told(telling) => {
+                let mut rest = String::new();
+                telling.read(restore, &mut rest, true, channel);
+                return rest;
+            }
+            Self::New | Self::Plain => return String::new(),
         };
         restore.room += kept.text.len();
         let Kept { tool, text, sent } = kept;
@@ -152,6 +192,7 @@ impl Writing {
     pub(in crate::provider) fn held(&self) -> usize {
         match self {
             Self::Kept(kept) => kept.text.len() - kept.sent,
+            Self::Told(telling) => telling.held(),
             Self::New | Self::Plain => 0,
         }
     }
@@ -164,11 +205,6 @@ impl Kept {
         if restore.shown.is_empty() {
             return self.text.len();
         }
-        if let Some(at) = memchr::memmem::find(rest.as_bytes(), PREFIX.as_bytes()) {
-            return self.sent + at;
-        }
-        let begins = |length: &usize| rest.ends_with(PREFIX.get(..*length).unwrap_or_default());
-        let begun = (1..PREFIX.len()).rev().find(begins);
-        self.text.len() - begun.unwrap_or(0)
+        self.sent + placeholder_start(rest).unwrap_or(rest.len())
     }
 }

@@ -5,7 +5,7 @@ mod event;
 use crate::json::push_string;
 use crate::sse::Block;
 
-use super::super::restore::{Writers, Writing};
+use super::super::restore::{Goes, Writers, Writing};
 use super::super::scan::shown_key;
 use super::super::{Api, MAX_TOOL_CALLS, Shape, Unreadable, chat, code, completions};
 use super::{CallPlace, DONE_EVENT, Dropped, Flow, Said, Shared};
@@ -21,7 +21,7 @@ pub(in crate::provider) struct Channel {
     /// The key under which the text stands.
     pub(in crate::provider) field: String,
     flow: Flow,
-    /// What of a call's arguments waits for its end.
+    /// What of a call's arguments, or of what is said, waits.
     writing: Writing,
     /// Root values of the last event with a piece, while text is kept back.
     envelope: Vec<u8>,
@@ -51,6 +51,19 @@ impl Channel {
             Shape::FunctionCall => Some((self.choice, None)),
             Shape::Delta | Shape::Text | Shape::Typed => None,
         }
+    }
+
+    /// Where its text goes, if values may go back into it.
+    fn goes<'w>(&self, writers: &'w Writers<CallPlace, MAX_TOOL_CALLS>) -> Option<Goes<'w>> {
+        if let Some(place) = self.call_place() {
+            return writers.tool(&place).map(Goes::ToFile);
+        }
+        let is_said = match self.shape {
+            Shape::Delta => self.field == "content",
+            Shape::Text => true,
+            Shape::FunctionCall | Shape::ToolCall | Shape::Typed => false,
+        };
+        is_said.then_some(Goes::ToPerson)
     }
 }
 
@@ -176,14 +189,14 @@ impl Choices {
         shared.content.add(channel.content, &piece.output);
         if let Some(place) = channel.call_place() {
             shared.hold.arguments(place, &piece.output);
-            if let Some(restore) = &mut shared.restore
-                && !channel.writing.is_plain()
-            {
-                let tool = self.writers.tool(&place);
-                let mut writing = std::mem::take(&mut channel.writing);
-                piece.changed |= writing.push(restore, tool, &mut piece.output, || channel.name());
-                channel.writing = writing;
-            }
+        }
+        if let Some(restore) = &mut shared.restore
+            && !channel.writing.is_plain()
+        {
+            let goes = channel.goes(&self.writers);
+            let mut writing = std::mem::take(&mut channel.writing);
+            piece.changed |= writing.push(restore, goes, &mut piece.output, || channel.name());
+            channel.writing = writing;
         }
         Ok(())
     }
@@ -275,13 +288,18 @@ impl Choices {
             let mut rest = channel.flow.finish(shared);
             shared.scan.place(|| channel.name());
             shared.content.add(channel.content, &rest);
-            if let Some(place) = channel.call_place() {
+            let place = channel.call_place();
+            if let Some(place) = place {
                 shared.hold.arguments(place, &rest);
-                if let Some(restore) = &mut shared.restore {
-                    let tool = self.writers.tool(&place);
-                    let mut writing = std::mem::take(&mut channel.writing);
-                    writing.push(restore, tool, &mut rest, || channel.name());
-                    rest += &writing.finish(restore, tool.is_some(), || channel.name());
+            }
+            if let Some(restore) = &mut shared.restore {
+                let goes = channel.goes(&self.writers);
+                let mut writing = std::mem::take(&mut channel.writing);
+                writing.push(restore, goes, &mut rest, || channel.name());
+                rest += &writing.finish(restore, goes.is_some(), || channel.name());
+                // Arguments that come now are another call's, a text goes on.
+                if place.is_none() {
+                    channel.writing = writing;
                 }
             }
             if rest.is_empty() {

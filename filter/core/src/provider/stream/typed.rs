@@ -13,7 +13,7 @@ mod event;
 use crate::json::push_string;
 use crate::sse::Block;
 
-use super::super::restore::{Restore, Tool, Writers, Writing};
+use super::super::restore::{Goes, Restore, Tool, Writers, Writing};
 use super::super::scan::is_name;
 use super::super::{Api, Unreadable, messages, responses};
 use super::{Dropped, Flow, Said, Shared};
@@ -107,7 +107,7 @@ impl Key {
 struct Channel {
     key: Key,
     flow: Flow,
-    /// What of a call's arguments waits for its end.
+    /// What of a call's arguments, or of what is said, waits.
     writing: Writing,
     /// Values went back into it.
     restored: bool,
@@ -123,6 +123,27 @@ struct Channel {
     content: usize,
 }
 
+impl Channel {
+    fn new(key: Key) -> Self {
+        Self {
+            key,
+            flow: Flow::default(),
+            writing: Writing::default(),
+            restored: false,
+            open: false,
+            said: Said::default(),
+            kind: String::new(),
+            place: Vec::new(),
+            content: usize::MAX,
+        }
+    }
+
+    /// What went back into the text so far, in a repeat of it.
+    fn told(&self, restore: &mut Restore, text: &str, is_final: bool) -> Option<String> {
+        restore.quietly(|restore| self.writing.told(restore, text, is_final, ""))
+    }
+}
+
 /// The items of an answer.
 #[derive(Default)]
 pub(super) struct Typed {
@@ -130,6 +151,8 @@ pub(super) struct Typed {
     /// Items that call a tool, and its name, masked.
     called: Vec<(u64, String)>,
     writers: Writers<u64, MAX_REMEMBERED>,
+    /// Items, and whether their text is said to the person.
+    sayers: Vec<(u64, bool)>,
     progress: Progress,
     /// What the caller has seen, while the rest is held.
     shown: Progress,
@@ -225,7 +248,7 @@ impl Typed {
     /// Says something of ours, and ends the answer, unless the caller has seen it end.
     pub(super) fn end_readably(
         &mut self,
-        shared: &Shared,
+        shared: &mut Shared,
         text: &str,
         dropped: &Dropped,
         out: &mut Vec<u8>,
@@ -256,8 +279,17 @@ impl Typed {
                 let shown = self.channels.iter().filter(|channel| {
                     channel.kind == "response.output_text" && channel.key.item < progress.next_item
                 });
-                let shown = shown.filter_map(|channel| shared.content.escaped(channel.content));
-                let mut items: Vec<Vec<u8>> = shown.map(responses::item_of).collect();
+                let Shared {
+                    content, restore, ..
+                } = shared;
+                let shown = shown.filter_map(|channel| {
+                    let text = content.text(channel.content)?;
+                    let restore = restore.as_mut();
+                    let told =
+                        restore.and_then(|restore| channel.told(restore, &text, !channel.open));
+                    Some(responses::item(&told.unwrap_or(text), "completed"))
+                });
+                let mut items: Vec<Vec<u8>> = shown.collect();
                 items.push(responses::item(text, "completed"));
                 let items: Vec<&[u8]> = items.iter().map(Vec::as_slice).collect();
                 responses::push_completed(out, model, &items, number);
@@ -275,6 +307,24 @@ impl Typed {
             .sum()
     }
 
+    /// Notes whether the text of the event's item is said to the person. What was thinking once never
+    /// is.
+    fn note_sayer(&mut self, api: Api, seen: &Seen<'_>) {
+        let says = match (api, &*seen.item_kind) {
+            _ if seen.kind.starts_with("response.reasoning") => false,
+            (_, "") => return,
+            (Api::Messages, kind) => kind == "text",
+            (_, kind) => kind == "message",
+        };
+        let item = seen.item.unwrap_or(0);
+        let mut sayers = self.sayers.iter_mut();
+        if let Some((_, before)) = sayers.find(|(sayer, _)| *sayer == item) {
+            *before &= says;
+        } else if self.sayers.len() < MAX_REMEMBERED {
+            self.sayers.push((item, says));
+        }
+    }
+
     /// Notes how far the answer is, and which tools it calls.
     fn follow(
         &mut self,
@@ -282,6 +332,9 @@ impl Typed {
         seen: &Seen<'_>,
         ends: Ends,
     ) -> Result<(), Unreadable> {
+        if shared.restore.as_ref().is_some_and(Restore::tells) {
+            self.note_sayer(shared.api, seen);
+        }
         let progress = &mut self.progress;
         progress.started |= !matches!(&*seen.kind, "" | "error" | "ping");
         let item = seen.item.unwrap_or(0);
@@ -363,14 +416,12 @@ impl Typed {
         if channel.key.is_call() && !rest.is_empty() {
             shared.hold.arguments((channel.key.item, None), &rest);
         }
-        if channel.key.is_call()
-            && let Some(restore) = &mut shared.restore
-        {
-            let tool = tool_of(&self.writers, &channel.key);
+        if let Some(restore) = &mut shared.restore {
+            let goes = goes(&self.writers, &self.sayers, &channel.key);
             let name = || channel.key.name(api);
-            channel.writing.push(restore, tool, &mut rest, name);
+            channel.writing.push(restore, goes, &mut rest, name);
             let before = restore.restored;
-            rest += &channel.writing.finish(restore, tool.is_some(), name);
+            rest += &channel.writing.finish(restore, goes.is_some(), name);
             channel.restored |= restore.restored > before;
         }
         if rest.is_empty() || signed {
@@ -442,11 +493,13 @@ impl Typed {
         shared.content.add(channel.content, &output);
         if channel.key.is_call() {
             shared.hold.arguments((channel.key.item, None), &output);
-            if let Some(restore) = &mut shared.restore {
-                let tool = tool_of(&self.writers, &channel.key);
-                let name = || channel.key.name(api);
-                changed |= channel.writing.push(restore, tool, &mut output, name);
-            }
+        }
+        if let Some(restore) = &mut shared.restore
+            && !channel.writing.is_plain()
+        {
+            let goes = goes(&self.writers, &self.sayers, &channel.key);
+            let name = || channel.key.name(api);
+            changed |= channel.writing.push(restore, goes, &mut output, name);
         }
         if signed || !changed {
             return Ok(false);
@@ -472,7 +525,11 @@ impl Typed {
             .mask_again(&shared.masker, &text, || name.clone());
         let said = Said::all(&text);
         let sent = masked.as_deref().unwrap_or(&text);
-        let restored = self.restored(shared, &key, said, sent);
+        let (restored, told) = if key.is_call() {
+            (self.restored(shared, &key, said, sent), None)
+        } else {
+            self.told(shared, &key, said, sent)
+        };
         if let Some(sent) = restored.as_ref().or(masked.as_ref()) {
             seen.edits.replace_text(heard.span, sent);
         }
@@ -484,6 +541,9 @@ impl Typed {
             Some(channel) => {
                 channel.said = said;
                 channel.restored = restored;
+                if let Some(told) = told.filter(|_| !channel.open) {
+                    channel.writing = told;
+                }
                 if is_call {
                     // Whoever reads the repeat calls something else: that is a call of its own.
                     let place = (item, Some(said.number()));
@@ -493,13 +553,41 @@ impl Typed {
                     shared.hold.arguments(place, sent);
                 }
             }
-            None if is_call => {
-                shared.hold.arguments((item, None), sent);
-                self.remember_said(key, said, restored);
+            None => {
+                if is_call {
+                    shared.hold.arguments((item, None), sent);
+                }
+                self.remember(Channel {
+                    said,
+                    restored,
+                    writing: told.unwrap_or_default(),
+                    ..Channel::new(key)
+                });
             }
-            None => self.remember_said(key, said, restored),
         }
         shared.content.add_whole(|| name, sent);
+    }
+
+    /// What the answer says and stands whole, with what goes back into it: in a repeat what went back
+    /// before. Gives the text's state if it is a new one.
+    fn told(
+        &self,
+        shared: &mut Shared,
+        key: &Key,
+        said: Said,
+        sent: &str,
+    ) -> (Option<String>, Option<Writing>) {
+        let Some(restore) = &mut shared.restore else {
+            return (None, None);
+        };
+        let name = key.name(shared.api);
+        if let Some(channel) = self.find(key).and_then(|at| self.channels.get(at))
+            && channel.said == said
+        {
+            return (channel.told(restore, sent, true), None);
+        }
+        let writing = Writing::begun(restore, goes(&self.writers, &self.sayers, key));
+        (writing.told(restore, sent, true, &name), Some(writing))
     }
 
     /// A call's arguments that stand whole, with what goes back into them: in a repeat what went back
@@ -517,20 +605,6 @@ impl Typed {
         }
     }
 
-    fn remember_said(&mut self, key: Key, said: Said, restored: bool) {
-        self.remember(Channel {
-            key,
-            flow: Flow::default(),
-            writing: Writing::default(),
-            restored,
-            open: false,
-            said,
-            kind: String::new(),
-            place: Vec::new(),
-            content: usize::MAX,
-        });
-    }
-
     fn find(&self, key: &Key) -> Option<usize> {
         self.channels.iter().position(|channel| channel.key == *key)
     }
@@ -538,15 +612,8 @@ impl Typed {
     fn open(&mut self, shared: &mut Shared, key: Key) -> Result<usize, Unreadable> {
         let content = shared.content.open(key.name(shared.api));
         self.remember(Channel {
-            key,
-            flow: Flow::default(),
-            writing: Writing::default(),
-            restored: false,
-            open: false,
-            said: Said::default(),
-            kind: String::new(),
-            place: Vec::new(),
             content,
+            ..Channel::new(key)
         });
         self.channels
             .len()
@@ -561,6 +628,20 @@ impl Typed {
             self.channels.remove(oldest);
         }
         self.channels.push(channel);
+    }
+}
+
+/// Where a text goes, if values may go back into it.
+fn goes<'w>(
+    writers: &'w Writers<u64, MAX_REMEMBERED>,
+    sayers: &[(u64, bool)],
+    key: &Key,
+) -> Option<Goes<'w>> {
+    if key.is_call() {
+        tool_of(writers, key).map(Goes::ToFile)
+    } else {
+        let is_said = key.field == Field::Text && sayers.contains(&(key.item, true));
+        is_said.then_some(Goes::ToPerson)
     }
 }
 

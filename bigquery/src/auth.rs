@@ -1,4 +1,4 @@
-//! Who the sink is to Google.
+//! Who we are to Google.
 
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
 use http::{Extensions, HeaderMap};
