@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod receive;
 pub mod retry;
 pub mod row;
+pub mod serve;
 pub mod spool;
 pub mod tls;
 pub mod upload;

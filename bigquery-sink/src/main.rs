@@ -5,7 +5,6 @@ mod dead_letters;
 use std::{io::IsTerminal, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
-use axum::serve::Listener;
 use bigquery_sink::{
     bigquery::{Auth, Endpoint, Rest, Storage, Table},
     checkpoint::{self, Checkpoints},
@@ -17,6 +16,7 @@ use bigquery_sink::{
     metrics::Metrics,
     receive::Receiver,
     row::Rows,
+    serve::serve,
     spool::Spool,
     tls::{Protocol, TlsListener},
     upload::{UploadError, Uploader},
@@ -29,7 +29,6 @@ use tokio::{
     select,
     signal::unix::{SignalKind, signal},
     sync::watch,
-    task::JoinHandle,
     time::{Instant, timeout_at},
 };
 use tonic::transport::{Server, server::TcpIncoming};
@@ -279,10 +278,7 @@ async fn run(config: Config, lookups: Option<lookup::Settings>) -> Result<(), St
             .await
             .map_err(anyhow::Error::from)?
             .context("the access log service failed")?;
-        pages
-            .await
-            .map_err(anyhow::Error::from)?
-            .context("the HTTP service failed")?;
+        pages.await?;
         writing
             .await
             .map_err(anyhow::Error::from)?
@@ -324,25 +320,6 @@ async fn run(config: Config, lookups: Option<lookup::Settings>) -> Result<(), St
 enum Door {
     Plain(TcpListener),
     Tls(TlsListener),
-}
-
-/// Serves pages until `stop` says so.
-fn serve<L>(
-    listener: L,
-    pages: axum::Router,
-    mut stop: watch::Receiver<bool>,
-) -> JoinHandle<std::io::Result<()>>
-where
-    L: Listener,
-    L::Addr: std::fmt::Debug,
-{
-    tokio::spawn(async move {
-        axum::serve(listener, pages)
-            .with_graceful_shutdown(async move {
-                let _gone = stop.wait_for(|stop| *stop).await;
-            })
-            .await
-    })
 }
 
 async fn listen(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {

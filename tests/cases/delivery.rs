@@ -305,21 +305,59 @@ async fn records_that_nobody_takes_are_bounded() {
     }
 }
 
+/// Kinds and texts of what was said but for heartbeats and checkpoints, once there are so many.
+async fn said(world: &World, records: usize) -> (Vec<String>, Vec<Row>) {
+    let sql = "SELECT kind, reason, ended, request_content, response_content \
+               FROM copilot_audit.records \
+               WHERE kind NOT IN ('heartbeat', 'checkpoint') ORDER BY seq";
+    let rows = world.rows_when(sql, |rows| rows.len() >= records).await;
+    let kind = |row: &Row| row["kind"].as_str().unwrap().to_owned();
+    (rows.iter().map(kind).collect(), rows)
+}
+
 #[tokio::test]
 async fn p9_a_worker_that_is_told_to_stop_says_all_that_it_knows() {
     let mut world = World::with_audit().await;
     let (_, asks) = unfinished(&world, "the last words").await;
     world.envoy().stop();
     let _cut = asks.await.unwrap();
-    let sql = "SELECT kind, reason, ended, response_content FROM copilot_audit.records \
-               WHERE kind NOT IN ('heartbeat', 'checkpoint') ORDER BY seq";
-    let rows = world.rows_when(sql, |rows| rows.len() >= 4).await;
-    let kinds: Vec<&str> = rows
-        .iter()
-        .map(|row| row["kind"].as_str().unwrap())
-        .collect();
+    let (kinds, rows) = said(&world, 4).await;
     assert_eq!(kinds, ["epoch", "open", "close", "epoch"]);
     assert_eq!(rows[3]["reason"], "end");
     let told = rows[2]["response_content"].to_string();
     assert!(told.contains("on and on"), "{told}");
+}
+
+#[tokio::test]
+async fn p9_a_worker_that_is_told_to_stop_does_not_wait_for_the_sink() {
+    let mut world = World::with_audit().await;
+    let (_, asks) = unfinished(&world, "the first words").await;
+    world.sink().process().freeze();
+    world.upstream().script(Answer::text("Here you are."));
+    let ana = world.caller("ana");
+    assert_eq!(ana.chat("the last words").await.unwrap().status, 200);
+    let envoy = world.envoy();
+    let under_way = "cluster.bigquery_sink_http.upstream_rq_active";
+    wait::until("a call that is not answered", async || {
+        let stats = envoy.stats().await.ok()?;
+        (stats.get(under_way) == Some(&1)).then_some(())
+    })
+    .await
+    .unwrap();
+    envoy.stop();
+    let _cut = asks.await.unwrap();
+    // all that it said is in the connections' buffers by now, and their other ends are closed
+    world.sink().process().thaw();
+    let (kinds, rows) = said(&world, 6).await;
+    let told = format!("{rows:?}");
+    for words in [
+        "the first words",
+        "the last words",
+        "on and on",
+        "Here you are.",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert_eq!(rows[5]["reason"], "end");
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
 }
