@@ -241,6 +241,7 @@ impl Desk {
             url: format!("{}/approvals/{}", self.origin, approval.id),
             expires_at: u64::try_from(standing.ends_at).unwrap_or_default(),
             reason: standing.reason.clone(),
+            decided_by: standing.decided_by.clone(),
             version: standing.version,
         }
     }

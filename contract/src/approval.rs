@@ -450,6 +450,9 @@ pub struct Answer {
     /// What the approver said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The approver who decided; nobody did where other grants cover it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<String>,
     /// Changes with every change; a decision names the one that it is about.
     #[serde(default)]
     pub version: u64,

@@ -134,6 +134,7 @@ pub fn granted(grant: &str) -> Vec<u8> {
         url: String::new(),
         expires_at: NOW.seconds() + 600,
         reason: None,
+        decided_by: None,
         version: 1,
     };
     serde_json::to_vec(&answer).unwrap()

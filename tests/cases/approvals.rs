@@ -508,8 +508,8 @@ async fn an_approval_stands_in_the_record() {
     assert!(pends(&ana.chat(&risky).await.unwrap()));
     let id = bo.grant_next().await.unwrap();
     assert_eq!(ana.chat(&risky).await.unwrap().status, 200);
-    let sql = "SELECT decision, reason, rule, approval_id, approval_state, approval_covers, held_ms, \
-               status FROM copilot_audit_views.exchanges WHERE rule = 'secrets' ORDER BY seq";
+    let sql = "SELECT decision, reason, rule, approval_id, approval_state, approval_covers, \
+               approved_by, held_ms, status FROM copilot_audit_views.exchanges WHERE rule = 'secrets' ORDER BY seq";
     let rows = world.rows_when(sql, |rows| rows.len() == 2).await;
     let column = |row: usize, name: &str| {
         let value = &rows[row][name];
@@ -529,6 +529,11 @@ async fn an_approval_stands_in_the_record() {
         (column(1, "approval_id"), column(1, "approval_covers")),
         (id, "content".into())
     );
+    assert_eq!(column(1, "approved_by"), "bo");
+    let sql = "SELECT JSON_VALUE(policy, '$.approvals.public_url') AS url \
+               FROM copilot_audit_views.epochs WHERE reason = 'start'";
+    let policies = world.rows(sql).await;
+    assert!(policies[0]["url"].is_string(), "{policies:?}");
     assert_eq!(world.leaks(TOKEN).await, Vec::<String>::new());
 }
 

@@ -18,6 +18,7 @@ pub(super) fn statements(target: &Target) -> Vec<(&'static str, String)> {
         view("findings", findings(target)),
         view("repeats", repeats(target)),
         view("gaps", gaps(target)),
+        view("epochs", epochs(target)),
     ]
 }
 
@@ -28,7 +29,8 @@ fn exchanges(target: &Target) -> String {
         .into_iter()
         .filter(|column| {
             column.kind != ColumnKind::Bytes
-                && !["mac_key_id", "unacknowledged", "checkpoint"].contains(&column.name.as_str())
+                && !["mac_key_id", "unacknowledged", "checkpoint", "policy"]
+                    .contains(&column.name.as_str())
         })
         .map(|column| column.name)
         .collect();
@@ -103,6 +105,17 @@ fn repeats(target: &Target) -> String {
          LEFT JOIN {exchanges} AS told ON told.epoch = again.epoch\n  \
          AND COALESCE(told.open_seq, told.seq) = {seq}\n  \
          AND told.person = again.person AND told.issuer = again.issuer"
+    )
+}
+
+/// One row for each start and end of a worker; with the policy at its start.
+fn epochs(target: &Target) -> String {
+    format!(
+        "SELECT received_at, event_at, deployment, epoch, seq, reason, policy_digest, policy\n\
+         FROM {}\nWHERE {ALWAYS} AND kind = 'epoch'\n\
+         QUALIFY ROW_NUMBER() OVER (\n  \
+         PARTITION BY epoch, seq ORDER BY received_at, sink_id, sink_seq) = 1",
+        target.table_sql(),
     )
 }
 

@@ -470,6 +470,8 @@ fn full_envelope() -> Envelope {
         open_seq: Some(6),
         unacknowledged: Some(2),
         checkpoint: Some("ey".into()),
+        approved_by: text("bo"),
+        policy: Some(r#"{"rules":[]}"#.into()),
         ..Envelope::default()
     }
 }

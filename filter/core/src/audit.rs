@@ -219,6 +219,7 @@ impl Draft {
     pub(crate) fn approval(&mut self, trail: &Trail) {
         let envelope = &mut self.envelope;
         envelope.approval_id.clone_from(&trail.id);
+        envelope.approved_by.clone_from(&trail.by);
         envelope.approval_state = Some(trail.state.to_owned());
         envelope.approval_covers = Some(trail.covers.to_owned());
         envelope.cause_sha256 = trail.cause.map(|digest| digest.0.to_vec());

@@ -588,6 +588,7 @@ impl Worker {
             kind: Some(kind.into()),
             reason: (!reason.is_empty()).then(|| reason.into()),
             unacknowledged: i64::try_from(self.outbox.len()).ok(),
+            policy: (reason == "start").then(|| self.config.policy.clone()),
             ..Envelope::default()
         };
         self.seal(envelope, Content::default(), Vec::new(), Way::Call, now);

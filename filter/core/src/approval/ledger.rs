@@ -30,8 +30,19 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 struct Entry {
     used: u64,
+    /// Of the last items.
+    source: Source,
     /// Until when each item may pass.
     items: BTreeMap<Digest, UnixTime>,
+}
+
+/// Where it is from that something may pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// The approval's id.
+    pub(crate) approval: String,
+    /// Who decided it.
+    pub(crate) by: Option<String>,
 }
 
 /// What a grant is bound to besides its items.
@@ -50,18 +61,22 @@ pub(crate) fn key(person: &str, rule: Digest, endpoint: &str, model: &str) -> [u
 }
 
 impl Ledger {
-    /// Whether all items of a cause set are granted.
-    pub(crate) fn covers(&mut self, key: [u8; 32], cause: &CauseSet, now: UnixTime) -> bool {
-        let Some(entry) = self.entries.get_mut(&key) else {
-            return false;
-        };
+    /// By which approval, the last if there are several, all items of a cause set are granted; `None`
+    /// if one is not.
+    pub(crate) fn covers(
+        &mut self,
+        key: [u8; 32],
+        cause: &CauseSet,
+        now: UnixTime,
+    ) -> Option<&Source> {
+        let entry = self.entries.get_mut(&key)?;
         let lives = |item: &Digest| entry.items.get(item).is_some_and(|until| now < *until);
         let covered = !cause.is_empty() && cause.items().all(|item| lives(&item));
-        if covered {
+        covered.then(|| {
             self.clock += 1;
             entry.used = self.clock;
-        }
-        covered
+            &entry.source
+        })
     }
 
     /// Remembers items that were granted until `expires_at`.
@@ -69,6 +84,7 @@ impl Ledger {
         &mut self,
         key: [u8; 32],
         items: impl Iterator<Item = Digest>,
+        source: Source,
         expires_at: UnixTime,
         now: UnixTime,
     ) {
@@ -78,9 +94,11 @@ impl Ledger {
         self.clock += 1;
         let entry = self.entries.entry(key).or_insert_with(|| Entry {
             used: 0,
+            source: Source::default(),
             items: BTreeMap::new(),
         });
         entry.used = self.clock;
+        entry.source = source;
         let until = expires_at.min(now + REMEMBERED);
         entry.items.extend(items.map(|item| (item, until)));
         if entry.items.len() > MAX_ITEMS {
@@ -116,6 +134,13 @@ mod tests {
         bytes.iter().map(|byte| Digest([*byte; 32])).collect()
     }
 
+    fn from(number: u8) -> Source {
+        Source {
+            approval: format!("AP-{number}"),
+            by: Some("bo".to_owned()),
+        }
+    }
+
     fn number(number: u64) -> [u8; 32] {
         key(&number.to_string(), Digest([0; 32]), "chat", "m")
     }
@@ -124,25 +149,30 @@ mod tests {
     fn granted_items_add_up_and_their_order_does_not_matter() {
         let mut ledger = Ledger::default();
         let hour = NOW + Duration::from_hours(1);
-        ledger.remember(number(1), set(&[1]).items(), hour, NOW);
-        assert!(ledger.covers(number(1), &set(&[1]), NOW));
-        assert!(!ledger.covers(number(1), &set(&[1, 2]), NOW));
-        ledger.remember(number(1), set(&[2, 3]).items(), hour, NOW);
-        assert!(ledger.covers(number(1), &set(&[3, 1, 2]), NOW));
-        assert!(!ledger.covers(number(1), &set(&[]), NOW));
-        assert!(!ledger.covers(number(2), &set(&[1]), NOW));
+        ledger.remember(number(1), set(&[1]).items(), from(1), hour, NOW);
+        assert!(ledger.covers(number(1), &set(&[1]), NOW).is_some());
+        assert!(ledger.covers(number(1), &set(&[1, 2]), NOW).is_none());
+        ledger.remember(number(1), set(&[2, 3]).items(), from(2), hour, NOW);
+        let by = ledger.covers(number(1), &set(&[3, 1, 2]), NOW);
+        assert_eq!(by, Some(&from(2)), "the last");
+        assert!(ledger.covers(number(1), &set(&[]), NOW).is_none());
+        assert!(ledger.covers(number(2), &set(&[1]), NOW).is_none());
     }
 
     #[test]
     fn what_was_granted_ends_with_the_grant_and_is_asked_about_again() {
         let mut ledger = Ledger::default();
         let second = Duration::from_secs(1);
-        ledger.remember(number(1), set(&[1]).items(), NOW + second, NOW);
-        assert!(ledger.covers(number(1), &set(&[1]), NOW));
-        assert!(!ledger.covers(number(1), &set(&[1]), NOW + second));
+        ledger.remember(number(1), set(&[1]).items(), from(1), NOW + second, NOW);
+        assert!(ledger.covers(number(1), &set(&[1]), NOW).is_some());
+        assert!(ledger.covers(number(1), &set(&[1]), NOW + second).is_none());
         let day = NOW + Duration::from_hours(24);
-        ledger.remember(number(1), set(&[1]).items(), day, NOW);
-        assert!(!ledger.covers(number(1), &set(&[1]), NOW + REMEMBERED));
+        ledger.remember(number(1), set(&[1]).items(), from(1), day, NOW);
+        assert!(
+            ledger
+                .covers(number(1), &set(&[1]), NOW + REMEMBERED)
+                .is_none()
+        );
     }
 
     #[test]
@@ -163,19 +193,19 @@ mod tests {
         let mut ledger = Ledger::default();
         let hour = NOW + Duration::from_hours(1);
         for person in 0..MAX_ENTRIES as u64 {
-            ledger.remember(number(person), set(&[1]).items(), hour, NOW);
+            ledger.remember(number(person), set(&[1]).items(), from(1), hour, NOW);
         }
-        assert!(ledger.covers(number(0), &set(&[1]), NOW));
-        ledger.remember(number(9_999_999), set(&[1]).items(), hour, NOW);
+        assert!(ledger.covers(number(0), &set(&[1]), NOW).is_some());
+        ledger.remember(number(9_999_999), set(&[1]).items(), from(1), hour, NOW);
         assert_eq!(ledger.entries.len(), MAX_ENTRIES);
-        assert!(ledger.covers(number(0), &set(&[1]), NOW));
-        assert!(!ledger.covers(number(1), &set(&[1]), NOW));
+        assert!(ledger.covers(number(0), &set(&[1]), NOW).is_some());
+        assert!(ledger.covers(number(1), &set(&[1]), NOW).is_none());
         let many = (0..2 * MAX_ITEMS).map(|item| {
             let mut digest = [0; 32];
             digest[..8].copy_from_slice(&item.to_be_bytes());
             Digest(digest)
         });
-        ledger.remember(number(0), many, hour, NOW);
+        ledger.remember(number(0), many, from(1), hour, NOW);
         assert_eq!(ledger.entries[&number(0)].items.len(), MAX_ITEMS);
     }
 }

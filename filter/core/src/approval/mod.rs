@@ -27,7 +27,7 @@ use crate::{
 };
 
 pub(crate) use grant::{Grant, GrantError};
-pub(crate) use ledger::Ledger;
+pub(crate) use ledger::{Ledger, Source};
 
 /// How long the desk may take beyond the time that it was told to wait.
 const GRACE: Duration = Duration::from_secs(5);
@@ -40,6 +40,9 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
 /// Longest reason of an approver that is shown.
 const MAX_REASON_BYTES: usize = 300;
+
+/// Longest name of an approver that is recorded.
+const MAX_NAME_BYTES: usize = 256;
 
 /// Who asks, and for what.
 #[derive(Clone, Debug)]
@@ -121,6 +124,8 @@ pub(crate) struct Asking {
 pub(crate) struct Trail {
     /// The last approval that was spoken of.
     pub(crate) id: Option<String>,
+    /// Who decided it.
+    pub(crate) by: Option<String>,
     /// Where it stood.
     pub(crate) state: &'static str,
     /// What a grant covers.
@@ -292,7 +297,9 @@ impl Asking {
             }
             self.trail.covers = question.covers.name();
             self.trail.cause = Some(question.cause.digest());
-            if worker.ledger.covers(key, &question.cause, now) {
+            if let Some(source) = worker.ledger.covers(key, &question.cause, now) {
+                self.trail.id = Some(source.approval.clone());
+                self.trail.by.clone_from(&source.by);
                 self.trail.state = "remembered";
                 self.questions.pop_front();
                 continue;
@@ -338,6 +345,7 @@ impl Asking {
             return unavailable("desk");
         };
         self.trail.id = Some(answer.id.clone());
+        self.trail.by = answer.decided_by.as_deref().map(name);
         self.trail.state = answer.state.name();
         match answer.state {
             ApprovalState::Granted => {}
@@ -375,8 +383,14 @@ impl Asking {
         match (question.covers, self.questions.pop_front()) {
             (Covers::Exchange, Some(question)) => self.unused.push_back((grant.id, question)),
             (Covers::Content | Covers::Exchange, _) => {
+                let source = Source {
+                    approval: grant.id,
+                    by: self.trail.by.clone(),
+                };
                 let items = grant.claims.items.into_iter();
-                worker.ledger.remember(key, items, grant.expires_at, now);
+                worker
+                    .ledger
+                    .remember(key, items, source, grant.expires_at, now);
             }
         }
         self.ask(worker, now)
@@ -436,6 +450,7 @@ impl Asking {
                 url: String::new(),
                 expires_at: 0,
                 reason: None,
+                decided_by: None,
                 version: 0,
             };
             return Next::Done(Outcome::Refused(told(worker, &question, &answer)));
@@ -477,6 +492,10 @@ fn read(answer: Option<(u16, &[u8])>) -> Option<Answer> {
     };
     let answer: Answer = serde_json::from_slice(body).ok()?;
     is_approval_id(&answer.id).then_some(answer)
+}
+
+fn name(text: &str) -> String {
+    cut(text, MAX_NAME_BYTES).to_owned()
 }
 
 fn told(worker: &Worker, question: &Question, answer: &Answer) -> Told {

@@ -76,7 +76,9 @@ pub struct Config {
     pub sink: Option<Sink>,
     /// Largest request body in bytes.
     pub max_request_bytes: usize,
-    /// SHA-256 of the canonical form, in hex.
+    /// All of it in canonical JSON: sorted keys, defaults filled in.
+    pub policy: String,
+    /// SHA-256 of `policy`, in hex.
     pub policy_digest: String,
 }
 
@@ -291,7 +293,8 @@ impl TryFrom<RawConfig> for Config {
     type Error = Vec<Fault>;
 
     fn try_from(raw: RawConfig) -> Result<Self, Vec<Fault>> {
-        let policy_digest = policy_digest(&raw);
+        let policy = canonical(&raw);
+        let policy_digest = data_encoding::HEXLOWER.encode(&Sha256::digest(policy.as_bytes()));
         let mut faults = Faults::default();
         let name = |text: &str| {
             (1..=40).contains(&text.len())
@@ -472,6 +475,7 @@ impl TryFrom<RawConfig> for Config {
                 refuses: raw.audit.strict || raw.audit.when_full == WhenFull::Refuse,
             }),
             max_request_bytes: usize::try_from(raw.limits.max_request.0).unwrap_or(0),
+            policy,
             policy_digest,
         })
     }
@@ -792,17 +796,15 @@ fn host(name: &str) -> bool {
         })
 }
 
-/// SHA-256 of the canonical JSON (sorted keys, defaults filled in), in hex.
-fn policy_digest(raw: &RawConfig) -> String {
-    data_encoding::HEXLOWER.encode(&sha256(raw))
+fn sha256(raw: &impl Serialize) -> [u8; 32] {
+    Sha256::digest(canonical(raw).as_bytes()).into()
 }
 
-fn sha256(raw: &impl Serialize) -> [u8; 32] {
+/// JSON with sorted keys and defaults filled in.
+fn canonical(raw: &impl Serialize) -> String {
     // Through `Value`, whose maps are sorted by key.
-    let canonical = serde_json::to_value(raw)
-        .map(|value| value.to_string())
-        .unwrap_or_default();
-    Sha256::digest(canonical.as_bytes()).into()
+    let value = serde_json::to_value(raw);
+    value.map(|value| value.to_string()).unwrap_or_default()
 }
 
 fn from_struct(tree: Struct) -> Value {

@@ -173,6 +173,7 @@ fn answer(state: ApprovalState) -> Answer {
         url: format!("https://desk.example/approvals/{ID}"),
         expires_at: NOW.seconds() + 900,
         reason: None,
+        decided_by: Some("bo".to_owned()),
         version: 1,
     }
 }
@@ -253,6 +254,7 @@ fn p7_a_request_is_held_until_it_is_granted_and_then_sent_masked() {
         (record.approval_id(), record.approval_state()),
         (ID, "granted")
     );
+    assert_eq!(record.approved_by(), "bo");
     assert_eq!(record.approval_covers(), "content");
     let cause: CauseSet = ask.cause_items.into_iter().collect();
     assert_eq!(record.cause_sha256(), cause.digest().0);
@@ -428,8 +430,9 @@ fn p7_what_was_granted_passes_again_and_nothing_else_does() {
     let record = desk.bench.finish(exchange, 200);
     assert_eq!(
         (record.approval_state(), record.approval_id()),
-        ("remembered", "")
+        ("remembered", ID)
     );
+    assert_eq!(record.approved_by(), "bo");
 
     let texts = |texts: &[&str]| {
         let messages: Vec<Value> = texts

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use contract::{Content, Proof};
 use filter_core::exchange::Callout;
 use prost::{DecodeError, Message};
+use sha2::{Digest as _, Sha256};
 
 use super::*;
 
@@ -173,6 +174,11 @@ fn p9_records_are_brought_to_the_sink_and_forgotten_when_durable() {
         assert!(now < 8_000, "{:?}", sink.kinds());
     }
     assert_eq!(sink.kinds(), ["epoch", "open", "close", "heartbeat"]);
+    let (start, ..) = &sink.records[&0];
+    let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(start.policy()));
+    assert_eq!((start.reason(), start.policy_digest()), ("start", &*digest));
+    let policy: Value = serde_json::from_str(start.policy()).unwrap();
+    assert_eq!(policy["audit"]["cluster"], "sink");
     let (beat, ..) = &sink.records[&3];
     assert_eq!((beat.reason(), beat.unacknowledged), ("idle", Some(0)));
     let calls = bench.worker.end(at(now));
