@@ -6,6 +6,8 @@ RUST    := 1.95.0
 FUZZ_TARGETS := stream response request approval grant json sse jwt key_set config record
 WASM    := target/wasm32-wasip1/wasm/filter.wasm
 export CACHE
+# Laws are tried on the same made-up input each time. To hunt: PROPTEST_RNG_SEED=7 PROPTEST_CASES=20000
+export PROPTEST_RNG_SEED ?= 1
 export ENVOY ?= $(VENV)/lib/python3.11/site-packages/envoy/_bin/envoy
 
 # Runs a command and says how long it took: $(STAGE) NAME COMMAND…

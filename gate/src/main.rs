@@ -6,6 +6,7 @@
 mod access;
 mod check;
 mod detectors;
+mod evidence;
 mod lines;
 mod lookup;
 mod masks;
@@ -37,6 +38,9 @@ enum Command {
     Check(check::Arguments),
     /// Lists what is masked, and what it is told by
     Detectors(detectors::Arguments),
+    /// Writes a folder for auditors: whether the audit is complete, policies, approvals, counts
+    #[command(after_help = evidence::HELP)]
+    Evidence(Box<evidence::Arguments>),
     /// Asks the audit where something came from
     Lookup(Box<lookup::Arguments>),
     /// Finds secrets in files, directories and standard input
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Detectors(arguments) => detectors::run(&arguments),
+        Command::Evidence(arguments) => evidence::run(&arguments),
         Command::Lookup(arguments) => lookup::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
         Command::Session(arguments) => session::run(&arguments),

@@ -10,6 +10,7 @@
 mod apis;
 mod approvals;
 mod audit;
+mod auditor;
 mod bench;
 mod configuration;
 mod copilot_cli;

@@ -35,32 +35,29 @@ impl Verified {
     }
 }
 
-/// The world's rows from its start to now.
-fn verify(world: &mut World, began: SystemTime) -> Verified {
+/// A command that verifies the world's rows from its start to now, with its JSON document.
+pub(crate) fn verifying(command: &str, world: &mut World, began: SystemTime) -> Command {
     let time = |at| humantime::format_rfc3339_millis(at).to_string();
-    let dataset = world.sink().settings().dataset.clone();
     let settings = world.sink().settings().clone();
     let log = world.sink().log();
     let key = log.split("public_keys=").nth(1).unwrap();
     let key = key.split_whitespace().next().unwrap().trim_matches('"');
-    let gate = Command::new(sink::program("gate").unwrap())
-        .args([
-            "verify",
-            "--json",
-            "--project",
-            PROJECT,
-            "--dataset",
-            &dataset,
-        ])
+    let mut gate = Command::new(sink::program("gate").unwrap());
+    gate.args([command, "--json", "--project", PROJECT])
+        .args(["--dataset", &settings.dataset])
         .args(["--from", &time(began), "--to", &time(SystemTime::now())])
         .args(["--settle", "3s", "--silence", "3s", "--key", key])
         .arg("--checkpoints")
         .arg(settings.checkpoints())
         .arg("--bigquery-rest")
         .arg(format!("http://{}", settings.rest))
-        .env("GATE_SINK_KEYS", &settings.keys)
-        .output()
-        .unwrap();
+        .env("GATE_SINK_KEYS", &settings.keys);
+    gate
+}
+
+/// The world's rows from its start to now.
+fn verify(world: &mut World, began: SystemTime) -> Verified {
+    let gate = verifying("verify", world, began).output().unwrap();
     let said = String::from_utf8_lossy(&gate.stderr).into_owned();
     let report = serde_json::from_slice(&gate.stdout);
     Verified {
@@ -69,7 +66,7 @@ fn verify(world: &mut World, began: SystemTime) -> Verified {
     }
 }
 
-async fn settle() {
+pub(crate) async fn settle() {
     tokio::time::sleep(SETTLED).await;
 }
 

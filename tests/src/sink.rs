@@ -46,6 +46,10 @@ pub struct Settings {
     pub deployment: String,
     /// `kid:base64`, shared with the filter.
     pub keys: String,
+    /// `kid:base64`, shared with the filter: what fingerprints are made with.
+    pub fingerprint_keys: String,
+    /// `name:token`, who may ask for fingerprints.
+    pub auditors: String,
     /// `kid:base64`, what checkpoints are signed with.
     pub checkpoint_keys: String,
     /// Whether code in answers is fingerprinted.
@@ -90,6 +94,8 @@ impl Sink {
             .arg(settings.checkpoints())
             .args(settings.lineage.then_some("--lineage"))
             .env("GATE_SINK_KEYS", &settings.keys)
+            .env("GATE_FINGERPRINT_KEYS", &settings.fingerprint_keys)
+            .env("GATE_AUDITORS", &settings.auditors)
             .env("GATE_CHECKPOINT_KEYS", &settings.checkpoint_keys);
         let process = Process::start("bigquery-sink", command, &folder.join("sink.log"))?;
         let mut sink = Self { process, settings };

@@ -30,6 +30,9 @@ use crate::{
 /// The gateway's domain in every world.
 pub const DOMAIN: &str = "gw.test";
 
+/// Token of the auditor `kim`.
+pub const AUDITOR_TOKEN: &str = concat!("auditor-", "ofAWorldOfTests0");
+
 /// BigQuery's project in every world.
 pub const PROJECT: &str = "copilot-gate";
 
@@ -127,6 +130,8 @@ pub struct Keys {
     pub sink: String,
     /// `GATE_CHECKPOINT_KEYS`.
     pub checkpoints: String,
+    /// `GATE_AUDITOR_TOKEN`.
+    pub auditor: String,
     /// `GATE_DESK_TOKEN`.
     pub desk: String,
     /// How the tokens of [`desk::APPROVERS`] end.
@@ -140,6 +145,7 @@ impl Default for Keys {
             fingerprints: format!("f1:{}", BASE64.encode(b"fingerprints of a test, 32 bytes")),
             sink: format!("s1:{}", BASE64.encode(b"between filter and sink 32 bytes")),
             checkpoints: format!("c1:{}", BASE64.encode(b"a seed of a test, 32 bytes long!")),
+            auditor: AUDITOR_TOKEN.to_owned(),
             desk: desk::DESK_TOKEN.to_owned(),
             approvers: desk::APPROVERS_TOKEN.to_owned(),
         }
@@ -588,6 +594,8 @@ impl Builder {
                 grpc,
                 deployment: deployment(&configuration),
                 keys: self.keys.sink.clone(),
+                fingerprint_keys: self.keys.fingerprints.clone(),
+                auditors: format!("kim:{}", self.keys.auditor),
                 checkpoint_keys: self.keys.checkpoints.clone(),
                 lineage: lasting || self.lineage,
                 checkpoint_interval: if lasting { "60s" } else { "500ms" },

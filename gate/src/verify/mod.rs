@@ -21,13 +21,14 @@ use contract::{
     Column, MacKey,
     checkpoint::{VerifyingKeys, read_seals},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::access::{self, Access, exact_time, micros, moment};
 
+pub(crate) use self::{audit::Window, report::Report, table::WITHIN};
+
 use self::{
-    audit::{Audit, Place, Window},
-    report::Report,
+    audit::{Audit, Place},
     table::{Hour, Table},
 };
 
@@ -61,10 +62,10 @@ Example: gate verify --project acme-audit --from 2026-01-01 --to 2026-02-01 --ke
            --checkpoints checkpoints")]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    access: Access,
+    pub(crate) access: Access,
     /// Dataset of table `records`
     #[arg(long, default_value = "copilot_audit")]
-    dataset: String,
+    pub(crate) dataset: String,
     /// First moment
     #[arg(long, value_name = "TIME", value_parser = moment)]
     from: i64,
@@ -89,14 +90,16 @@ pub(crate) struct Arguments {
     silence: Duration,
     /// Print one JSON document
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 /// Arguments and files, checked.
-struct Question {
-    client: Client,
+pub(crate) struct Question {
+    pub(crate) client: Client,
     table: String,
-    window: Window,
+    pub(crate) window: Window,
+    /// It was to end later than now.
+    is_open: bool,
     keys: Option<VerifyingKeys>,
     seals: Vec<MacKey>,
     /// Lines of the files.
@@ -112,36 +115,42 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             let window = question.window;
             Ok((window, verify(question).await?))
         },
-        |(window, mut report)| {
-            if arguments.to > now {
-                let note = format!("Verified up to {}, which is now.", exact_time(now));
-                report.notes.push(note);
-            }
-            let (project, dataset) = (&arguments.access.project, &arguments.dataset);
-            let (from, to) = (exact_time(window.from), exact_time(window.to));
+        |(window, report)| {
             let text = if arguments.json {
-                let about = json!({
-                    "project": project, "dataset": dataset, "from": from, "to": to,
-                });
-                format!(
-                    "{}
-",
-                    report.document(&about)
-                )
+                document(arguments, &window, &report).to_string() + "\n"
             } else {
-                report.text(&format!("{project}.{dataset} from {from} to {to}"))
+                text(arguments, &window, &report)
             };
-            let status = if report.nothing() {
-                crate::UNDECIDED
-            } else {
-                u8::from(!report.complete())
-            };
-            (text, status)
+            (text, status(&report))
         },
     )
 }
 
-fn question(arguments: &Arguments, now: i64) -> anyhow::Result<Question> {
+/// The report for programs.
+pub(crate) fn document(arguments: &Arguments, window: &Window, report: &Report) -> Value {
+    let (project, dataset) = (&arguments.access.project, &arguments.dataset);
+    let (from, to) = (exact_time(window.from), exact_time(window.to));
+    let about = json!({ "project": project, "dataset": dataset, "from": from, "to": to });
+    report.document(&about)
+}
+
+/// The report for people.
+pub(crate) fn text(arguments: &Arguments, window: &Window, report: &Report) -> String {
+    let (project, dataset) = (&arguments.access.project, &arguments.dataset);
+    let (from, to) = (exact_time(window.from), exact_time(window.to));
+    report.text(&format!("{project}.{dataset} from {from} to {to}"))
+}
+
+/// Exit status.
+pub(crate) fn status(report: &Report) -> u8 {
+    if report.nothing() {
+        crate::UNDECIDED
+    } else {
+        u8::from(!report.complete())
+    }
+}
+
+pub(crate) fn question(arguments: &Arguments, now: i64) -> anyhow::Result<Question> {
     let to = arguments.to.min(now);
     if arguments.from >= to {
         bail!("--from: not before --to and now");
@@ -181,6 +190,7 @@ fn question(arguments: &Arguments, now: i64) -> anyhow::Result<Question> {
         client: arguments.access.client("--dataset", &arguments.dataset)?,
         table: arguments.access.sql(&arguments.dataset, "records"),
         window,
+        is_open: arguments.to > now,
         keys,
         seals,
         lines,
@@ -191,11 +201,12 @@ fn read_file(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
 }
 
-async fn verify(question: Question) -> anyhow::Result<Report> {
+pub(crate) async fn verify(question: Question) -> anyhow::Result<Report> {
     let Question {
         client,
         table,
         window,
+        is_open,
         keys,
         seals,
         lines,
@@ -244,7 +255,12 @@ async fn verify(question: Question) -> anyhow::Result<Report> {
         }
     }
     progress.end();
-    Ok(audit.finish())
+    let mut report = audit.finish();
+    if is_open {
+        let note = format!("Verified up to {}, which is now.", exact_time(window.to));
+        report.notes.push(note);
+    }
+    Ok(report)
 }
 
 async fn read(

@@ -155,7 +155,7 @@ impl Report {
         self.counts.rows == 0 && self.counts.checkpoints == 0
     }
 
-    fn verdict(&self) -> &'static str {
+    pub(crate) fn verdict(&self) -> &'static str {
         match () {
             () if self.nothing() => "undecided",
             () if self.complete() => "complete",

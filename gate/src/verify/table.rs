@@ -205,7 +205,7 @@ fn window(from: i64, to: i64) -> [Parameter<'static>; 2] {
 }
 
 /// The filter on the partition.
-const WITHIN: &str =
+pub(crate) const WITHIN: &str =
     "received_at >= TIMESTAMP_MICROS(@from) AND received_at < TIMESTAMP_MICROS(@to)";
 
 /// Rows of an answer, without their content some kilobytes each.

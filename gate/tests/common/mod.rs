@@ -9,10 +9,10 @@ use std::{
 use serde_json::Value;
 
 /// Head, and body of each request.
-pub type Seen = Arc<Mutex<Vec<(String, Value)>>>;
+pub(crate) type Seen = Arc<Mutex<Vec<(String, Value)>>>;
 
 /// Answers each connection's one request; gives the port, and what was seen.
-pub fn serve(status: u16, answer: impl Fn(&Value) -> Value + Send + 'static) -> (u16, Seen) {
+pub(crate) fn serve(status: u16, answer: impl Fn(&Value) -> Value + Send + 'static) -> (u16, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let seen = Seen::default();
