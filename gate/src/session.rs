@@ -86,7 +86,7 @@ fn prepare(arguments: &Arguments) -> anyhow::Result<Client> {
 }
 
 async fn ask(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
-    let view = arguments.views.sql("exchanges");
+    let view = arguments.views.between("exchanges_between");
     let (from, to) = arguments.views.range(A_MONTH);
     let range = [Parameter::Int64("from", from), Parameter::Int64("to", to)];
     let mut asked = vec![("id", arguments.id.clone())];
@@ -96,14 +96,14 @@ async fn ask(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
     if arguments.id.starts_with("gd_") {
         let sql = format!(
             "SELECT person, issuer, session_id, agent_task_id, interaction_id\nFROM {view}\n\
-             WHERE {RANGE} AND decision_id = @id LIMIT 1"
+             WHERE decision_id = @id LIMIT 1"
         );
         let mut parameters = range.to_vec();
         parameters.push(Parameter::String("id", &arguments.id));
         let mut rows = client
             .query("find the decision", &sql, &parameters, 1)
             .await
-            .context("cannot ask view `exchanges`")?;
+            .context("cannot ask for exchanges")?;
         if let Some(row) = rows.next().await? {
             let one_of = ["session_id", "agent_task_id", "interaction_id"];
             let there = one_of.into_iter().find_map(|name| {
@@ -129,7 +129,7 @@ async fn ask(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
     };
     let sql = format!(
         "SELECT {}{content}, UNIX_MICROS(COALESCE(started_at, event_at, received_at)) AS at_us\n\
-         FROM {view}\nWHERE {RANGE} AND {condition}\nORDER BY at_us, decision_id LIMIT {}",
+         FROM {view}\nWHERE {condition}\nORDER BY at_us, decision_id LIMIT {}",
         COLUMNS.join(", "),
         u32::from(arguments.limit) + 1,
     );
@@ -140,7 +140,7 @@ async fn ask(arguments: &Arguments, client: &Client) -> anyhow::Result<Answer> {
     let mut rows = client
         .query("read the conversation", &sql, &parameters, page)
         .await
-        .context("cannot ask view `exchanges`")?;
+        .context("cannot ask for exchanges")?;
     let mut answer = Answer {
         exchanges: Vec::new(),
         is_cut: false,
@@ -381,9 +381,6 @@ const NUMBERS: [&str; 6] = [
     "output_tokens",
     "cached_tokens",
 ];
-
-const RANGE: &str =
-    "received_at >= TIMESTAMP_MICROS(@from) AND received_at < TIMESTAMP_MICROS(@to)";
 
 const A_MONTH: Duration = Duration::from_hours(31 * 24);
 

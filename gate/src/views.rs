@@ -42,10 +42,21 @@ impl Views {
         self.access.sql(&self.dataset, view)
     }
 
+    /// `name` of the views for the time that is asked for: parameters `from` and `to`, microseconds
+    /// since 1970.
+    pub(crate) fn between(&self, name: &str) -> String {
+        between(&self.sql(name))
+    }
+
     /// First moment and one past the last, in microseconds since 1970; so long if none is given.
     pub(crate) fn range(&self, long: Duration) -> (i64, i64) {
         range(self.from, self.to, long)
     }
+}
+
+/// A function of the views for a time: parameters `from` and `to`, microseconds since 1970.
+pub(crate) fn between(function: &str) -> String {
+    format!("{function}(TIMESTAMP_MICROS(@from), TIMESTAMP_MICROS(@to))")
 }
 
 /// What a person reads of a text that came from elsewhere: no control characters.

@@ -329,12 +329,14 @@ impl World {
         }
     }
 
-    /// What a query gives now. Exchanges that still run are left out, unless it speaks of `kind`.
+    /// What a query gives now. Exchanges that still run are left out, unless it speaks of `kind`
+    /// or of a time.
     pub async fn query(&self, sql: &str) -> Result<Table> {
         let audit = self.audit.as_ref().context("a world without audit")?;
         let exchanges = format!("{VIEWS}.exchanges");
         let ended = format!("(SELECT * FROM {exchanges} WHERE kind != 'open')");
-        let sql = if sql.contains("kind") {
+        let speaks = sql.contains("kind") || sql.contains("_between(");
+        let sql = if speaks {
             sql.to_owned()
         } else {
             sql.replace(&exchanges, &ended)

@@ -4,7 +4,10 @@ use ::bigquery::{Auth, Client, Endpoint, Error, Method, Parameter};
 use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
-use super::{Conflict, Options, Table, Target, schema, views};
+use super::{
+    Conflict, Options, Table, Target, schema,
+    views::{self, View},
+};
 
 /// Speaks to the REST API.
 #[derive(Clone, Debug)]
@@ -212,8 +215,8 @@ impl Rest {
 
     async fn ensure_views(&self) -> Result<(), RestError> {
         self.ensure_dataset(&self.target.views_dataset).await?;
-        for (_, sql) in views::statements(&self.target) {
-            self.client.run("make a view", &sql, &[]).await?;
+        for view in views::all(&self.target) {
+            self.client.run("make a view", &view.sql, &[]).await?;
         }
         Ok(())
     }
@@ -241,10 +244,10 @@ impl Rest {
             let (Some(access), Some(etag)) = (access, etag) else {
                 return Err(Error::Strange(what));
             };
-            let missing: Vec<Value> = views::statements(&self.target)
-                .into_iter()
-                .map(|(name, _)| self.entry(name))
-                .filter(|entry| !access.iter().any(|one| one["view"] == entry["view"]))
+            let missing: Vec<Value> = views::all(&self.target)
+                .iter()
+                .map(|view| self.entry(view))
+                .filter(|entry| !access.iter().any(|one| is_same(one, entry)))
                 .collect();
             if missing.is_empty() {
                 return Ok(());
@@ -271,12 +274,17 @@ impl Rest {
         })
     }
 
-    /// A view in a dataset's list of who may read it.
-    fn entry(&self, view: &str) -> Value {
-        json!({ "view": {
+    /// A view or function in a dataset's list of who may read it.
+    fn entry(&self, view: &View) -> Value {
+        let (kind, id) = if view.is_function {
+            ("routine", "routineId")
+        } else {
+            ("view", "tableId")
+        };
+        json!({ kind: {
             "projectId": self.target.project,
             "datasetId": self.target.views_dataset,
-            "tableId": view,
+            id: view.name,
         } })
     }
 
@@ -303,6 +311,13 @@ impl Rest {
     ) -> Result<Option<Value>, Error> {
         self.client.call(what, method, path, &[], body).await
     }
+}
+
+/// Whether two entries of the list are of one view or function.
+fn is_same(one: &Value, other: &Value) -> bool {
+    let of = |entry: &Value, kind| entry.get(kind).filter(|it| !it.is_null()).cloned();
+    let same = |kind| of(one, kind).is_some() && of(one, kind) == of(other, kind);
+    same("view") || same("routine")
 }
 
 /// Who made a thing.

@@ -1,30 +1,64 @@
 //! The views that auditors read (pure), in SQL that BigQuery and the emulator share.
 //!
 //! Table `records` demands a filter on its partition. The views bring one that always holds, so
-//! that they can be queried as they are; who adds an own filter on `received_at` reads less.
+//! that they can be queried as they are. They look for repeated rows, and join, over all the time that
+//! there is: whatever is filtered outside, BigQuery reads all days of the columns in question. The
+//! functions `…_between` are the same for a time, and read the days of it.
 
 use contract::ColumnKind;
 
 use super::{Target, schema};
 
-/// Name and statement of each view, in the order in which they have to be made.
-pub(super) fn statements(target: &Target) -> Vec<(&'static str, String)> {
-    let view = |name: &'static str, query: String| {
-        let place = target.view_sql(name);
-        (name, format!("CREATE OR REPLACE VIEW {place} AS\n{query}"))
+/// A view, or a function that gives a table.
+pub(super) struct View {
+    pub(super) name: &'static str,
+    /// Takes a first moment and one past the last.
+    pub(super) is_function: bool,
+    /// Makes it.
+    pub(super) sql: String,
+}
+
+/// All of them, in the order in which they have to be made.
+pub(super) fn all(target: &Target) -> Vec<View> {
+    let view = |name: &'static str, query: String| View {
+        name,
+        is_function: false,
+        sql: format!(
+            "CREATE OR REPLACE VIEW {} AS\n{query}",
+            target.view_sql(name)
+        ),
     };
+    let function = |name: &'static str, query: String| View {
+        name,
+        is_function: true,
+        sql: format!(
+            "CREATE OR REPLACE TABLE FUNCTION {}(since TIMESTAMP, before TIMESTAMP) AS\n{query}",
+            target.view_sql(name)
+        ),
+    };
+    let between = format!("{}(since, before)", target.view_sql("exchanges_between"));
     vec![
-        view("exchanges", exchanges(target)),
-        view("findings", findings(target)),
+        view("exchanges", exchanges(target, ALWAYS)),
+        function("exchanges_between", exchanges_between(target)),
+        view("findings", findings(&target.view_sql("exchanges"))),
+        function("findings_between", findings(&between)),
         view("repeats", repeats(target)),
         view("gaps", gaps(target)),
         view("epochs", epochs(target)),
     ]
 }
 
+/// The exchanges whose row arrived in a time. Their other rows did so within a day.
+fn exchanges_between(target: &Target) -> String {
+    let days = "received_at >= TIMESTAMP_SUB(since, INTERVAL 1 DAY) \
+                AND received_at < TIMESTAMP_ADD(before, INTERVAL 1 DAY)";
+    let exchanges = exchanges(target, days);
+    format!("SELECT * FROM (\n{exchanges})\nWHERE received_at >= since AND received_at < before")
+}
+
 /// One row for each exchange, also if two sinks took its records: its close record with the content
 /// of its open record, or the open record alone as long as there is no other.
-fn exchanges(target: &Target) -> String {
+fn exchanges(target: &Target, within: &str) -> String {
     let columns: Vec<String> = contract::columns()
         .into_iter()
         .filter(|column| {
@@ -46,7 +80,7 @@ fn exchanges(target: &Target) -> String {
     let (closed, opened) = (of("close"), of("open"));
     format!(
         "WITH one AS (\n  SELECT {}\n  FROM {}\n  \
-         WHERE {ALWAYS} AND kind IN ('open', 'close', 'bare')\n  \
+         WHERE {within} AND kind IN ('open', 'close', 'bare')\n  \
          QUALIFY ROW_NUMBER() OVER (\n    \
          PARTITION BY COALESCE(epoch, sink_id), COALESCE(seq, sink_seq)\n    \
          ORDER BY received_at, sink_id, sink_seq) = 1)\n\
@@ -62,8 +96,8 @@ fn exchanges(target: &Target) -> String {
     )
 }
 
-/// One row for each finding of an exchange.
-fn findings(target: &Target) -> String {
+/// One row for each finding of these exchanges.
+fn findings(exchanges: &str) -> String {
     let text = |name: &str| format!("JSON_VALUE(finding, '$.{name}') AS {name}");
     let number = |name: &str| {
         format!("SAFE_CAST(JSON_VALUE(finding, '$.{name}') AS INT64) AS finding_{name}")
@@ -83,9 +117,8 @@ fn findings(target: &Target) -> String {
     format!(
         "SELECT received_at, event_at, deployment, decision_id, person, issuer, endpoint, model, \
          repository, decision, rule, epoch, seq, sink_id, sink_seq,\n  {}\n\
-         FROM {}, UNNEST(JSON_QUERY_ARRAY(findings)) AS finding",
+         FROM {exchanges}, UNNEST(JSON_QUERY_ARRAY(findings)) AS finding",
         columns.join(", "),
-        target.view_sql("exchanges"),
     )
 }
 

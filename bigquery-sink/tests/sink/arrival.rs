@@ -170,8 +170,34 @@ async fn views_show_exchanges_findings_and_gaps() {
 
     let listed = emulator.get(&format!("datasets/{dataset}")).await.unwrap();
     let authorized = listed["access"].as_array().unwrap().iter();
-    let authorized: Vec<_> = authorized.map(|one| &one["view"]["tableId"]).collect();
-    assert_eq!(authorized, ["exchanges", "findings", "repeats", "gaps"]);
+    let authorized: Vec<_> = authorized
+        .filter_map(|one| one["view"]["tableId"].as_str())
+        .collect();
+    assert_eq!(
+        authorized,
+        ["exchanges", "findings", "repeats", "gaps", "epochs"]
+    );
+    let now = "TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 MINUTE)";
+    for (since, until) in [
+        ("2020-01-01", now),
+        ("2020-01-02", "TIMESTAMP '2020-01-03'"),
+    ] {
+        let name = |view: &str| format!("`{views}.{view}`(TIMESTAMP '{since}', {until})");
+        for (view, function) in [
+            ("exchanges", name("exchanges_between")),
+            ("findings", name("findings_between")),
+        ] {
+            let count = |from: &str| format!("SELECT CAST(COUNT(*) AS STRING) AS n FROM {from}");
+            let all = emulator.query(&count(&format!("`{views}.{view}`"))).await;
+            let between = emulator.query(&count(&function)).await;
+            let expected = if until == now {
+                all
+            } else {
+                vec![vec![Some("0".to_owned())]]
+            };
+            assert_eq!(between, expected, "{function}");
+        }
+    }
 
     let sql = format!(
         "SELECT kind, source, first_missing, last_missing, missing FROM `{views}.gaps` \

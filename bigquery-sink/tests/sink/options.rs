@@ -228,9 +228,17 @@ async fn views_are_authorized_and_all_other_entries_stay() {
     for who in ["1@example.com", "0@example.com"] {
         expected.push(json!({ "role": "READER", "userByEmail": who }));
     }
-    for view in ["exchanges", "findings", "repeats", "gaps"] {
-        let view = json!({ "projectId": PROJECT, "datasetId": "audit_views", "tableId": view });
-        expected.push(json!({ "view": view }));
+    for (kind, id, name) in [
+        ("view", "tableId", "exchanges"),
+        ("routine", "routineId", "exchanges_between"),
+        ("view", "tableId", "findings"),
+        ("routine", "routineId", "findings_between"),
+        ("view", "tableId", "repeats"),
+        ("view", "tableId", "gaps"),
+        ("view", "tableId", "epochs"),
+    ] {
+        let view = json!({ "projectId": PROJECT, "datasetId": "audit_views", id: name });
+        expected.push(json!({ kind: view }));
     }
     assert_eq!(authorized(), json!(expected));
     assert_eq!(sent(&fake, &Method::PATCH, "/datasets/audit").len(), 3);

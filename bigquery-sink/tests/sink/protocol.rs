@@ -97,16 +97,26 @@ async fn requests_say_what_the_emulator_ignores() {
         .iter()
         .filter_map(|(_, _, body)| body["query"].as_str())
         .collect();
-    assert_eq!(sql.len(), 4);
-    for (sql, view) in sql.iter().zip(["exchanges", "findings", "repeats", "gaps"]) {
-        let start = format!("CREATE OR REPLACE VIEW `{PROJECT}.audit_views.{view}`");
+    let made = [
+        ("VIEW", "exchanges"),
+        ("TABLE FUNCTION", "exchanges_between"),
+        ("VIEW", "findings"),
+        ("TABLE FUNCTION", "findings_between"),
+        ("VIEW", "repeats"),
+        ("VIEW", "gaps"),
+        ("VIEW", "epochs"),
+    ];
+    assert_eq!(sql.len(), made.len());
+    for (sql, (kind, name)) in sql.iter().zip(made) {
+        let start = format!("CREATE OR REPLACE {kind} `{PROJECT}.audit_views.{name}`");
         assert!(sql.starts_with(&start), "{sql}");
+        // each time that the table is read, its days are named: all of them, or those of the time
         let reads_table = sql.matches(".records`").count();
-        assert_eq!(
-            sql.matches("received_at >= TIMESTAMP").count(),
-            reads_table,
-            "{sql}"
-        );
+        let filter = match kind {
+            "VIEW" => "received_at >= TIMESTAMP '",
+            _ => "received_at >= TIMESTAMP_SUB(since",
+        };
+        assert_eq!(sql.matches(filter).count(), reads_table, "{sql}");
     }
 
     assert!(world.appends.len() >= 8);

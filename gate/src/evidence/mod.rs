@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     access::{self, time},
     verify::{self, Question, Report, Window},
+    views::between,
 };
 
 use self::{
@@ -118,7 +119,7 @@ async fn ask(arguments: &Arguments, question: Question) -> anyhow::Result<Eviden
     let records = access.sql(&arguments.verify.dataset, "records");
     let mut tables = Vec::new();
     for table in &TABLES {
-        let sql = table.statement(view, &records);
+        let sql = table.statement(|name| between(&view(name)), &records);
         let rows = rows(&client, &sql, window).await;
         let rows = rows.with_context(|| format!("cannot ask for {}", table.name))?;
         tables.push((table, rows));

@@ -10,21 +10,19 @@ pub(super) struct Table {
     pub(super) title: &'static str,
     /// What a reader should know of it.
     pub(super) hint: &'static str,
-    /// `VIEW:name` stands for a view, `RECORDS` for the table of records, `WITHIN` for the time.
+    /// `EXCHANGES` and `FINDINGS` stand for those of the time, `RECORDS` for the table of records and
+    /// `WITHIN` for the time in it.
     sql: &'static str,
 }
 
 impl Table {
-    /// The statement, with the tables' names by `view` and `records`; its parameters are `from` and
-    /// `to` in microseconds since 1970.
-    pub(super) fn statement(&self, view: impl Fn(&str) -> String, records: &str) -> String {
-        let mut sql = self
-            .sql
-            .replace("WITHIN", WITHIN)
-            .replace("RECORDS", records);
-        for name in ["exchanges", "findings", "epochs"] {
-            sql = sql.replace(&format!("VIEW:{name}"), &view(name));
-        }
+    /// The statement; `records` is the table, `between` a function of the views for the time.
+    pub(super) fn statement(&self, between: impl Fn(&str) -> String, records: &str) -> String {
+        let sql = (self.sql)
+            .replace("EXCHANGES", &between("exchanges_between"))
+            .replace("FINDINGS", &between("findings_between"))
+            .replace("RECORDS", records)
+            .replace("WITHIN", WITHIN);
         format!("{sql}\nLIMIT {}", MAX_ROWS + 1)
     }
 }
@@ -42,7 +40,7 @@ pub(super) const TABLES: [Table; 10] = [
   COUNT(DISTINCT CONCAT(issuer, ' ', person)) AS persons,
   COUNTIF(decision = 'mask') AS masked, COUNTIF(decision = 'deny') AS denied,
   SUM(findings_count) AS findings
-FROM VIEW:exchanges WHERE WITHIN
+FROM EXCHANGES
 GROUP BY day ORDER BY day",
     },
     Table {
@@ -53,7 +51,7 @@ GROUP BY day ORDER BY day",
                checked, so it did not pass.",
         sql: "SELECT role, decision, COUNT(*) AS exchanges,
   COUNT(DISTINCT CONCAT(issuer, ' ', person)) AS persons
-FROM VIEW:exchanges WHERE WITHIN
+FROM EXCHANGES
 GROUP BY role, decision ORDER BY exchanges DESC, role, decision",
     },
     Table {
@@ -64,7 +62,7 @@ GROUP BY role, decision ORDER BY exchanges DESC, role, decision",
         sql: "SELECT detector, direction, action, COUNT(*) AS found,
   COUNT(DISTINCT fingerprint) AS secrets,
   COUNT(DISTINCT CONCAT(issuer, ' ', person)) AS persons
-FROM VIEW:findings WHERE WITHIN
+FROM FINDINGS
 GROUP BY detector, direction, action ORDER BY found DESC, detector, direction, action",
     },
     Table {
@@ -73,8 +71,8 @@ GROUP BY detector, direction, action ORDER BY found DESC, detector, direction, a
         hint: "",
         sql: "SELECT decision, reason, rule, COUNT(*) AS exchanges,
   COUNT(DISTINCT CONCAT(issuer, ' ', person)) AS persons
-FROM VIEW:exchanges
-WHERE WITHIN AND decision IN ('deny', 'unidentified', 'unreadable', 'unavailable')
+FROM EXCHANGES
+WHERE decision IN ('deny', 'unidentified', 'unreadable', 'unavailable')
 GROUP BY decision, reason, rule ORDER BY exchanges DESC, decision, reason, rule",
     },
     Table {
@@ -89,7 +87,7 @@ GROUP BY decision, reason, rule ORDER BY exchanges DESC, decision, reason, rule"
   FORMAT_TIMESTAMP('%FT%TZ', MIN(event_at)) AS first_at,
   FORMAT_TIMESTAMP('%FT%TZ', MAX(event_at)) AS last_at,
   COUNT(*) AS exchanges, MAX(held_ms) AS longest_held_ms
-FROM VIEW:exchanges WHERE WITHIN AND approval_state IS NOT NULL
+FROM EXCHANGES WHERE approval_state IS NOT NULL
 GROUP BY approval_id, person, issuer, role, rule ORDER BY first_at, approval_id",
     },
     Table {
@@ -100,7 +98,7 @@ GROUP BY approval_id, person, issuer, role, rule ORDER BY first_at, approval_id"
         sql: "SELECT policy_digest, COUNT(DISTINCT epoch) AS workers, COUNT(*) AS exchanges,
   FORMAT_TIMESTAMP('%FT%TZ', MIN(event_at)) AS first_at,
   FORMAT_TIMESTAMP('%FT%TZ', MAX(event_at)) AS last_at
-FROM VIEW:exchanges WHERE WITHIN AND policy_digest IS NOT NULL
+FROM EXCHANGES WHERE policy_digest IS NOT NULL
 GROUP BY policy_digest ORDER BY first_at, policy_digest",
     },
     Table {
@@ -110,7 +108,7 @@ GROUP BY policy_digest ORDER BY first_at, policy_digest",
         sql: "SELECT role, endpoint, model, COUNT(*) AS exchanges,
   COUNT(DISTINCT CONCAT(issuer, ' ', person)) AS persons,
   SUM(input_tokens) AS tokens_asked, SUM(output_tokens) AS tokens_answered
-FROM VIEW:exchanges WHERE WITHIN AND decision IN ('allow', 'mask')
+FROM EXCHANGES WHERE decision IN ('allow', 'mask')
 GROUP BY role, endpoint, model ORDER BY exchanges DESC, role, endpoint, model",
     },
     Table {
@@ -120,7 +118,7 @@ GROUP BY role, endpoint, model ORDER BY exchanges DESC, role, endpoint, model",
         sql: "SELECT repository, JSON_VALUE(note, '$.kind') AS kind,
   JSON_VALUE(note, '$.license') AS license, JSON_VALUE(note, '$.type') AS weakness,
   COUNT(*) AS notes, COUNT(DISTINCT decision_id) AS answers
-FROM VIEW:exchanges, UNNEST(JSON_QUERY_ARRAY(annotations)) AS note WHERE WITHIN
+FROM EXCHANGES, UNNEST(JSON_QUERY_ARRAY(annotations)) AS note
 GROUP BY repository, kind, license, weakness ORDER BY notes DESC, repository, kind",
     },
     Table {
@@ -130,7 +128,7 @@ GROUP BY repository, kind, license, weakness ORDER BY notes DESC, repository, ki
         sql: "SELECT JSON_VALUE(entry, '$.reason') AS reason,
   JSON_VALUE(entry, '$.direction') AS direction, endpoint, COUNT(*) AS times,
   SUM(CAST(JSON_VALUE(entry, '$.bytes') AS INT64)) AS bytes
-FROM VIEW:exchanges, UNNEST(JSON_QUERY_ARRAY(unscanned)) AS entry WHERE WITHIN
+FROM EXCHANGES, UNNEST(JSON_QUERY_ARRAY(unscanned)) AS entry
 GROUP BY reason, direction, endpoint ORDER BY bytes DESC, reason, endpoint",
     },
     Table {

@@ -176,7 +176,7 @@ async fn ask(
         Parameter::Int64("to", to),
         Parameter::Strings("fingerprints", &fingerprints),
     ];
-    let sql = sql(&arguments.views.sql("findings"));
+    let sql = sql(&arguments.views.between("findings_between"));
     let mut rows = client
         .query("look up a secret", &sql, &parameters, PAGE_ROWS)
         .await
@@ -242,8 +242,7 @@ fn sql(findings: &str) -> String {
     format!(
         "SELECT person, issuer, direction, action, detector, endpoint, model, repository, \
          decision_id, UNIX_MICROS(COALESCE(event_at, received_at)) AS at_us\nFROM {findings}\n\
-         WHERE received_at >= TIMESTAMP_MICROS(@from) AND received_at < TIMESTAMP_MICROS(@to)\n  \
-         AND fingerprint IN UNNEST(@fingerprints)\n\
+         WHERE fingerprint IN UNNEST(@fingerprints)\n\
          ORDER BY at_us, decision_id LIMIT {}",
         MAX_ROWS + 1
     )
