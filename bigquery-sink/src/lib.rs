@@ -11,6 +11,7 @@
 pub mod bigquery;
 pub mod checkpoint;
 pub mod config;
+mod guard;
 pub mod health;
 pub mod http;
 pub mod lineage;

@@ -1,21 +1,21 @@
-//! Who may ask, and how they prove it.
+//! Who may ask, and how they prove it (pure).
 
 use contract::Token;
 
 /// Somebody who may ask.
 #[derive(Clone, Debug)]
-pub(super) struct Auditor {
+pub(crate) struct Person {
     /// As in records.
     pub(super) name: String,
     token: Token,
 }
 
-/// The place of the auditor whose token this is; all are compared.
-pub(super) fn find(auditors: &[Auditor], token: &str) -> Option<usize> {
+/// The place of the person whose token this is; all are compared.
+pub(super) fn find(people: &[Person], token: &str) -> Option<usize> {
     let token = Token::new(token);
     let mut found = None;
-    for (place, auditor) in auditors.iter().enumerate() {
-        if auditor.token.is(&token) {
+    for (place, person) in people.iter().enumerate() {
+        if person.token.is(&token) {
             found = Some(place);
         }
     }
@@ -23,8 +23,8 @@ pub(super) fn find(auditors: &[Auditor], token: &str) -> Option<usize> {
 }
 
 /// Reads `name:token[,name:token]`; a name may have several tokens.
-pub(super) fn read(text: &str) -> Result<Vec<Auditor>, String> {
-    let mut auditors: Vec<Auditor> = Vec::new();
+pub(super) fn read(text: &str) -> Result<Vec<Person>, String> {
+    let mut people: Vec<Person> = Vec::new();
     for (place, entry) in text.split(',').enumerate() {
         let fault = |what: &str| Err(format!("entry {}: {what}", place + 1));
         let Some((name, token)) = entry.trim().rsplit_once(':') else {
@@ -38,15 +38,15 @@ pub(super) fn read(text: &str) -> Result<Vec<Auditor>, String> {
         if !(MIN_TOKEN..=MAX_TOKEN).contains(&token.len()) || !token.bytes().all(good) {
             return fault("the token is not 16 to 512 of A-Z, a-z, 0-9, _ and -");
         }
-        if find(&auditors, token).is_some() {
+        if find(&people, token).is_some() {
             return fault("its token is another entry's too");
         }
-        auditors.push(Auditor {
+        people.push(Person {
             name: name.to_owned(),
             token: Token::new(token),
         });
     }
-    Ok(auditors)
+    Ok(people)
 }
 
 const MAX_NAME: usize = 256;
@@ -60,16 +60,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn auditors_are_found_by_their_tokens() {
+    fn people_are_found_by_their_tokens() {
         let (ana, bo) = ("a".repeat(16), "b".repeat(16));
         let text = format!("ana:{ana}, https://login.example#bo:{bo}");
-        let auditors = read(&text).unwrap();
-        let name = |token: &str| find(&auditors, token).map(|at| auditors[at].name.as_str());
+        let people = read(&text).unwrap();
+        let name = |token: &str| find(&people, token).map(|at| people[at].name.as_str());
         assert_eq!(name(&ana), Some("ana"));
         assert_eq!(name(&bo), Some("https://login.example#bo"));
         assert_eq!(name(""), None);
         assert_eq!(name(&"a".repeat(17)), None);
-        assert!(!format!("{auditors:?}").contains("aaaa"));
+        assert!(!format!("{people:?}").contains("aaaa"));
     }
 
     #[test]

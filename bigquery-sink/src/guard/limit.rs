@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asker {
-    /// The auditor at a place.
-    Auditor(usize),
+    /// The person at a place.
+    Known(usize),
     /// Somebody without a token.
     Unknown,
 }
@@ -14,10 +14,10 @@ pub(super) enum Asker {
 /// What was asked lately. Who has no token takes nothing from those who have one.
 #[derive(Debug)]
 pub(super) struct Limits {
-    auditors: Vec<Minute>,
+    people: Vec<Minute>,
     unknown: Minute,
     all: Minute,
-    per_auditor: u32,
+    per_person: u32,
     overall: u32,
 }
 
@@ -38,12 +38,12 @@ struct Minute {
 }
 
 impl Limits {
-    pub(super) fn new(auditors: usize, per_auditor: u32, overall: u32) -> Self {
+    pub(super) fn new(people: usize, per_person: u32, overall: u32) -> Self {
         Self {
-            auditors: vec![Minute::default(); auditors],
+            people: vec![Minute::default(); people],
             unknown: Minute::default(),
             all: Minute::default(),
-            per_auditor,
+            per_person,
             overall,
         }
     }
@@ -51,13 +51,13 @@ impl Limits {
     /// Takes a question in.
     pub(super) fn take(&mut self, asker: Asker, now: Instant) -> Result<(), Wait> {
         let own = match asker {
-            Asker::Auditor(place) => self.auditors.get_mut(place),
+            Asker::Known(place) => self.people.get_mut(place),
             Asker::Unknown => None,
         };
         let Some(own) = own else {
-            return self.unknown.take(self.per_auditor, now);
+            return self.unknown.take(self.per_person, now);
         };
-        own.take(self.per_auditor, now)?;
+        own.take(self.per_person, now)?;
         self.all
             .take(self.overall, now)
             .map_err(|wait| own.refuse(wait.time))
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_auditor_and_all_together_have_a_limit() {
+    fn each_person_and_all_together_have_a_limit() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut limits = Limits::new(2, 3, 4);
@@ -104,15 +104,15 @@ mod tests {
             Err(Wait { time, refused })
         };
         for (second, asker, expected) in [
-            (0, Asker::Auditor(0), Ok(())),
-            (1, Asker::Auditor(0), Ok(())),
-            (2, Asker::Auditor(0), Ok(())),
-            (3, Asker::Auditor(0), wait(57, 0)),
-            (4, Asker::Auditor(0), wait(56, 1)),
-            (10, Asker::Auditor(1), Ok(())),
-            (11, Asker::Auditor(1), wait(49, 0)),
-            (60, Asker::Auditor(0), Ok(())),
-            (61, Asker::Auditor(1), Ok(())),
+            (0, Asker::Known(0), Ok(())),
+            (1, Asker::Known(0), Ok(())),
+            (2, Asker::Known(0), Ok(())),
+            (3, Asker::Known(0), wait(57, 0)),
+            (4, Asker::Known(0), wait(56, 1)),
+            (10, Asker::Known(1), Ok(())),
+            (11, Asker::Known(1), wait(49, 0)),
+            (60, Asker::Known(0), Ok(())),
+            (61, Asker::Known(1), Ok(())),
         ] {
             assert_eq!(limits.take(asker, at(second)), expected, "{second}");
         }
@@ -126,6 +126,6 @@ mod tests {
             let _refused = limits.take(Asker::Unknown, now);
         }
         assert!(limits.take(Asker::Unknown, now).is_err());
-        assert_eq!(limits.take(Asker::Auditor(0), now), Ok(()));
+        assert_eq!(limits.take(Asker::Known(0), now), Ok(()));
     }
 }
