@@ -22,7 +22,8 @@ use crate::{
 /// are signed with the first key of GATE_CHECKPOINT_KEYS, written in the same way, each an Ed25519 seed
 /// of 32 bytes; without it there are none. GATE_AUDITORS, name:token of at least 16 characters, several
 /// separated by commas, may ask /v1/fingerprints how records name a secret that they have, by the
-/// filter's keys in GATE_FINGERPRINT_KEYS. Google's credentials are found where Google's own tools
+/// filter's keys in GATE_FINGERPRINT_KEYS. GATE_OFFICERS, written in the same way, may order by
+/// /v1/orders that recorded content is erased or stays. Google's credentials are found where Google's own tools
 /// find them (GOOGLE_APPLICATION_CREDENTIALS, or the metadata server).
 #[derive(Clone, Debug, Parser)]
 #[expect(

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Exactly once from the moment a row is durable: see [`spool`] and [`upload`]. Beside it [`lineage`] reads
-//! the rows that BigQuery has, and loads fingerprints of the code in them; [`lookup`] answers auditors.
+//! the rows that BigQuery has, and loads fingerprints of the code in them; [`lookup`] answers auditors,
+//! [`orders`] takes down what officers order; both stand behind one `guard`.
 
 pub mod bigquery;
 pub mod checkpoint;
@@ -17,6 +18,7 @@ pub mod http;
 pub mod lineage;
 pub mod lookup;
 pub mod metrics;
+pub mod orders;
 pub mod receive;
 pub mod retry;
 pub mod row;

@@ -14,6 +14,7 @@ use bigquery_sink::{
     lineage::Follower,
     lookup::{self, Lookups},
     metrics::Metrics,
+    orders::{self, Orders},
     receive::Receiver,
     row::Rows,
     serve::serve,
@@ -61,6 +62,14 @@ fn main() -> ExitCode {
             return ExitCode::from(WRONG_USAGE);
         }
     };
+    let officers = std::env::var(orders::OFFICERS).ok();
+    let orders = match orders::Settings::read(officers.as_deref()) {
+        Ok(orders) => orders,
+        Err(fault) => {
+            complain(&fault);
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,fjall=warn,lsm_tree=warn"));
     tracing_subscriber::fmt()
@@ -84,7 +93,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(run(config, lookups));
+    let result = runtime.block_on(run(config, lookups, orders));
     runtime.shutdown_timeout(Duration::from_secs(1));
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -113,7 +122,11 @@ impl From<anyhow::Error> for Stop {
     }
 }
 
-async fn run(config: Config, lookups: Option<lookup::Settings>) -> Result<(), Stop> {
+async fn run(
+    config: Config,
+    lookups: Option<lookup::Settings>,
+    orders: Option<orders::Settings>,
+) -> Result<(), Stop> {
     let spool = Spool::open(&config.spool, config.spool_limits)
         .with_context(|| format!("cannot open the spool in {}", config.spool.display()))?;
     let auth = |emulator: bool| {
@@ -235,6 +248,7 @@ async fn run(config: Config, lookups: Option<lookup::Settings>) -> Result<(), St
     );
     let mut upload = tokio::spawn(uploader.run());
     let lookups = Lookups::new(lookups, config.deployment.clone(), writer.clone());
+    let orders = Orders::new(orders, config.deployment.clone(), writer.clone());
     let pages = Pages {
         metrics,
         health,
@@ -245,7 +259,9 @@ async fn run(config: Config, lookups: Option<lookup::Settings>) -> Result<(), St
     if let Some(listener) = probed {
         serve(listener, probes(pages.clone()), receiving.clone());
     }
-    let routes = router(pages).merge(lookup::router(lookups));
+    let routes = router(pages)
+        .merge(lookup::router(lookups))
+        .merge(orders::router(orders));
     let pages = match http {
         Door::Plain(listener) => serve(listener, routes, receiving),
         Door::Tls(listener) => serve(listener, routes, receiving),

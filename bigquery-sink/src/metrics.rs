@@ -147,6 +147,7 @@ impl Metrics {
             let kind = match origin {
                 Origin::Bare => "bare",
                 Origin::Lookup => "lookup",
+                Origin::Order => "order",
                 Origin::Record => "record",
                 Origin::Tombstone => "tombstone",
             };

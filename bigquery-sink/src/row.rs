@@ -23,6 +23,8 @@ pub enum Origin {
     Bare,
     /// A question of an auditor to the sink itself.
     Lookup,
+    /// An officer's order.
+    Order,
     /// A sealed record that verified.
     Record,
     /// A record that did not.

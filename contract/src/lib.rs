@@ -4,7 +4,8 @@
 //! messages make one row. This crate adds how records are chained and sealed, and which columns a
 //! row has. What the filter and the approval desk say to each other stands in [`approval`]; what the
 //! sink signs about its rows in module `checkpoint`, behind a feature of that name; tokens of the
-//! services' callers are behind feature `token`.
+//! services' callers are behind feature `token`. [`Order`] is what an officer orders over recorded
+//! content.
 
 #![warn(missing_docs)]
 
@@ -13,12 +14,14 @@ mod chain;
 #[cfg(feature = "checkpoint")]
 pub mod checkpoint;
 mod columns;
+mod order;
 mod record;
 #[cfg(feature = "token")]
 mod token;
 
 pub use chain::{Chain, Epoch, MacKey, RecordError, Sealed, open, record_hash};
 pub use columns::{Column, ColumnKind, columns};
+pub use order::{Order, OrderKind};
 pub use record::{Content, Envelope, Proof, Stamp};
 #[cfg(feature = "token")]
 pub use token::Token;

@@ -63,8 +63,14 @@ fn exchanges(target: &Target, within: &str) -> String {
         .into_iter()
         .filter(|column| {
             column.kind != ColumnKind::Bytes
-                && !["mac_key_id", "unacknowledged", "checkpoint", "policy"]
-                    .contains(&column.name.as_str())
+                && ![
+                    "mac_key_id",
+                    "unacknowledged",
+                    "checkpoint",
+                    "policy",
+                    "directive",
+                ]
+                .contains(&column.name.as_str())
         })
         .map(|column| column.name)
         .collect();

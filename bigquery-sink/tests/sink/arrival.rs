@@ -498,6 +498,7 @@ fn full_envelope() -> Envelope {
         checkpoint: Some("ey".into()),
         approved_by: text("bo"),
         policy: Some(r#"{"rules":[]}"#.into()),
+        directive: Some("{\"kind\":\"hold\",\"from\":1800000000000000}".into()),
         ..Envelope::default()
     }
 }

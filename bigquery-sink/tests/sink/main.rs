@@ -20,6 +20,7 @@ mod fake;
 mod lineage;
 mod lookup;
 mod options;
+mod orders;
 mod protocol;
 mod tls;
 mod world;
