@@ -12,6 +12,7 @@ mod lookup;
 mod masks;
 mod scan;
 mod session;
+mod sink;
 mod stream;
 mod verify;
 mod views;

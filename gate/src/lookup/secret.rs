@@ -9,12 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
-use bigquery::{Client, Endpoint, Error, Parameter, Row, Url};
+use bigquery::{Client, Error, Parameter, Row, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     access::{self, time},
+    sink::Sink,
     views::{Views, plain},
 };
 
@@ -99,7 +100,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     access::run(
         "gate lookup secret",
         || prepare(arguments),
-        async |(client, token, value)| ask(arguments, &client, &token, &value).await,
+        async |(client, sink, value)| ask(arguments, &client, &sink, &value).await,
         |answer| {
             let text = if arguments.json {
                 format!(
@@ -115,20 +116,9 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     )
 }
 
-/// The way to BigQuery, the token, and the secret.
-fn prepare(arguments: &Arguments) -> anyhow::Result<(Client, String, String)> {
-    Endpoint::new(arguments.sink.clone(), false)
-        .map_err(|_| anyhow!("--sink: neither https nor http to this host"))?;
-    let token = std::env::var(TOKEN).unwrap_or_default();
-    let token = token.trim().to_owned();
-    ensure!(
-        !token.is_empty(),
-        "{TOKEN}: not set; it is an auditor's token for the sink"
-    );
-    ensure!(
-        token.bytes().all(|byte| byte.is_ascii_graphic()),
-        "{TOKEN}: not a token"
-    );
+/// The ways to BigQuery and to the sink, and the secret.
+fn prepare(arguments: &Arguments) -> anyhow::Result<(Client, Sink, String)> {
+    let sink = Sink::new(&arguments.sink, TOKEN, "an auditor's")?;
     let client = arguments.views.client()?;
     let input = io::stdin();
     if input.is_terminal() {
@@ -150,16 +140,16 @@ fn prepare(arguments: &Arguments) -> anyhow::Result<(Client, String, String)> {
         }
     }
     ensure!(!value.is_empty(), "there is no secret on standard input");
-    Ok((client, token, value))
+    Ok((client, sink, value))
 }
 
 async fn ask(
     arguments: &Arguments,
     client: &Client,
-    token: &str,
+    sink: &Sink,
     value: &str,
 ) -> anyhow::Result<Answer> {
-    let recorded = fingerprints(arguments, token, value).await?;
+    let recorded = fingerprints(arguments, sink, value).await?;
     let mut answer = Answer {
         recorded,
         exposures: Vec::new(),
@@ -199,42 +189,14 @@ async fn ask(
 /// What the sink says of the secret.
 async fn fingerprints(
     arguments: &Arguments,
-    token: &str,
+    sink: &Sink,
     value: &str,
 ) -> anyhow::Result<Vec<Recorded>> {
-    let mut url = arguments.sink.clone();
-    if let Ok(mut segments) = url.path_segments_mut() {
-        segments.pop_if_empty().extend(["v1", "fingerprints"]);
-    }
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_mins(1));
-    if url.scheme() == "http" {
-        builder = builder.no_proxy();
-    }
     let mut question = json!({ "value": value });
     if let (Some(question), Some(detector)) = (question.as_object_mut(), &arguments.detector) {
         question.insert("detector".into(), json!(detector));
     }
-    let request = builder
-        .build()?
-        .post(url)
-        .bearer_auth(token)
-        .json(&question);
-    let answer = request
-        .send()
-        .await
-        .map_err(|error| anyhow!("cannot ask the sink: {}", error.without_url()))?;
-    let status = answer.status();
-    if !status.is_success() {
-        let mut sentence = plain(&answer.text().await.unwrap_or_default());
-        sentence.truncate(sentence.floor_char_boundary(200));
-        bail!("the sink says {}: {}", status.as_u16(), sentence.trim());
-    }
-    let told: Told = answer
-        .json()
-        .await
-        .map_err(|_| anyhow!("the sink's answer is not understood"))?;
+    let told: Told = sink.post("fingerprints", &question).await?;
     Ok(told.fingerprints)
 }
 
