@@ -68,7 +68,7 @@ impl Table {
             )
         });
         let sql = format!(
-            "SELECT sink_id, sink_seq, UNIX_MICROS(received_at) AS at, checkpoint FROM {} \
+            "SELECT sink_id, sink_seq, UNIX_MICROS(received_at) AS at_us, checkpoint FROM {} \
              WHERE {WITHIN} AND kind = 'checkpoint'{only} ORDER BY sink_id, sink_seq",
             self.name
         );
@@ -78,7 +78,7 @@ impl Table {
             let place = Place::Table {
                 sink_id: row.text("sink_id").unwrap_or_default().to_owned(),
                 sink_seq: row.int64("sink_seq").unwrap_or(0).unsigned_abs(),
-                received_at: row.int64("at").unwrap_or(from),
+                received_at: row.int64("at_us").unwrap_or(from),
             };
             take(row.text("checkpoint").unwrap_or_default(), &place);
         }
@@ -137,7 +137,7 @@ impl Table {
     ) -> Result<(), Error> {
         let sql = format!(
             "SELECT began.epoch AS epoch, began.seq AS seq, began.decision_id AS decision_id, \
-             began.person AS person, UNIX_MICROS(began.event_at) AS at \
+             began.person AS person, UNIX_MICROS(began.event_at) AS at_us \
              FROM (SELECT epoch, seq, decision_id, person, event_at FROM {table} \
              WHERE {WITHIN} AND kind = 'open') AS began \
              LEFT JOIN (SELECT epoch, open_seq FROM {table} \
@@ -156,7 +156,7 @@ impl Table {
             let open = Open {
                 decision_id: text("decision_id"),
                 person: text("person"),
-                event_at: row.int64("at").unwrap_or(from),
+                event_at: row.int64("at_us").unwrap_or(from),
             };
             take(epoch, seq, open);
         }
