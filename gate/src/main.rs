@@ -10,6 +10,7 @@ mod evidence;
 mod lines;
 mod lookup;
 mod masks;
+mod orders;
 mod scan;
 mod session;
 mod sink;
@@ -39,9 +40,13 @@ enum Command {
     Check(check::Arguments),
     /// Lists what is masked, and what it is told by
     Detectors(detectors::Arguments),
+    /// Erases a person's recorded content by an officer's order
+    Erase(Box<orders::erase::Arguments>),
     /// Writes a folder for auditors: whether the audit is complete, policies, approvals, counts
     #[command(after_help = evidence::HELP)]
     Evidence(Box<evidence::Arguments>),
+    /// Keeps recorded content from being erased
+    Hold(Box<orders::hold::Arguments>),
     /// Asks the audit where something came from
     Lookup(Box<lookup::Arguments>),
     /// Finds secrets in files, directories and standard input
@@ -59,7 +64,9 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Check(arguments) => check::run(&arguments),
         Command::Detectors(arguments) => detectors::run(&arguments),
+        Command::Erase(arguments) => orders::erase::run(&arguments),
         Command::Evidence(arguments) => evidence::run(&arguments),
+        Command::Hold(arguments) => orders::hold::run(&arguments),
         Command::Lookup(arguments) => lookup::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
         Command::Session(arguments) => session::run(&arguments),

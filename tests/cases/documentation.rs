@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::Command};
 use e2e::{sink::repository, world::World};
 
 /// Pages for people, from the repository's root.
-const PAGES: [&str; 15] = [
+const PAGES: [&str; 16] = [
     "README.md",
     "ARCHITECTURE.md",
     "docs/operator.md",
@@ -15,6 +15,7 @@ const PAGES: [&str; 15] = [
     "docs/clients.md",
     "docs/approver.md",
     "docs/developers.md",
+    "docs/erasure.md",
     "docs/threat-model.md",
     "docs/performance.md",
     "docs/scan.md",

@@ -18,6 +18,7 @@ mod delivery;
 mod desk;
 mod documentation;
 mod endpoints;
+mod erasure;
 mod failure;
 mod harness;
 mod held;

@@ -17,13 +17,13 @@ use crate::delivery::unfinished;
 /// What a row needs to arrive, and to be signed, and a worker that died to be missed.
 const SETTLED: Duration = Duration::from_secs(4);
 
-struct Verified {
-    status: i32,
-    report: Value,
+pub(crate) struct Verified {
+    pub(crate) status: i32,
+    pub(crate) report: Value,
 }
 
 impl Verified {
-    fn classes(&self) -> Vec<&str> {
+    pub(crate) fn classes(&self) -> Vec<&str> {
         let findings = self.report["findings"].as_array().unwrap();
         let mut classes: Vec<&str> = findings
             .iter()
@@ -56,7 +56,7 @@ pub(crate) fn verifying(command: &str, world: &mut World, began: SystemTime) -> 
 }
 
 /// The world's rows from its start to now.
-fn verify(world: &mut World, began: SystemTime) -> Verified {
+pub(crate) fn verify(world: &mut World, began: SystemTime) -> Verified {
     let gate = verifying("verify", world, began).output().unwrap();
     let said = String::from_utf8_lossy(&gate.stderr).into_owned();
     let report = serde_json::from_slice(&gate.stdout);
@@ -136,11 +136,11 @@ async fn p9_what_was_done_to_the_table_is_found() {
     let rows = world.rows_when(closed, |rows| rows.len() >= 6).await;
     settle().await;
     let seq = |row: usize| rows[row]["seq"].as_i64().unwrap();
-    // erasure: content goes, everything else stays
+    // content goes, everything else stays; nobody ordered it
     let erased = "UPDATE copilot_audit.records SET request_content = NULL, response_content = NULL \
                   WHERE seq < 4";
     let steps = [
-        (erased.to_owned(), vec![]),
+        (erased.to_owned(), vec!["altered"]),
         (
             format!(
                 "UPDATE copilot_audit.records SET person = 'bo' WHERE seq = {}",

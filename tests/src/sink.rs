@@ -52,6 +52,8 @@ pub struct Settings {
     pub auditors: String,
     /// `kid:base64`, what checkpoints are signed with.
     pub checkpoint_keys: String,
+    /// `name:token`, who may order erasures and holds.
+    pub officers: String,
     /// Whether code in answers is fingerprinted.
     pub lineage: bool,
     /// Time between two checkpoints.
@@ -96,7 +98,8 @@ impl Sink {
             .env("GATE_SINK_KEYS", &settings.keys)
             .env("GATE_FINGERPRINT_KEYS", &settings.fingerprint_keys)
             .env("GATE_AUDITORS", &settings.auditors)
-            .env("GATE_CHECKPOINT_KEYS", &settings.checkpoint_keys);
+            .env("GATE_CHECKPOINT_KEYS", &settings.checkpoint_keys)
+            .env("GATE_OFFICERS", &settings.officers);
         let process = Process::start("bigquery-sink", command, &folder.join("sink.log"))?;
         let mut sink = Self { process, settings };
         let http = crate::client::client().build()?;

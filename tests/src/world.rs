@@ -39,6 +39,9 @@ pub const PROJECT: &str = "copilot-gate";
 /// The GitHub credential in every world with a fake GitHub.
 pub const CREDENTIAL: &str = concat!("gho_", "WorldOfTestsNotARealTokenAtAll000000");
 
+/// Token of the officer who may order erasures and holds, in every world.
+pub const OFFICER: &str = concat!("officer-of-tests-", "0123456789");
+
 /// A gateway and its neighbours. Dropping it ends them all.
 pub struct World {
     // dropped, and so ended, in this order
@@ -599,6 +602,7 @@ impl Builder {
                 fingerprint_keys: self.keys.fingerprints.clone(),
                 auditors: format!("kim:{}", self.keys.auditor),
                 checkpoint_keys: self.keys.checkpoints.clone(),
+                officers: format!("dpo:{OFFICER}"),
                 lineage: lasting || self.lineage,
                 checkpoint_interval: if lasting { "60s" } else { "500ms" },
             };

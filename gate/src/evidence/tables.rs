@@ -31,7 +31,7 @@ impl Table {
 pub(super) const MAX_ROWS: usize = 10_000;
 
 /// In the order of the page. No content is read by any of them.
-pub(super) const TABLES: [Table; 10] = [
+pub(super) const TABLES: [Table; 11] = [
     Table {
         name: "days",
         title: "Exchanges by day",
@@ -141,6 +141,20 @@ GROUP BY reason, direction, endpoint ORDER BY bytes DESC, reason, endpoint",
   FORMAT_TIMESTAMP('%FT%TZ', MAX(event_at)) AS last_at
 FROM RECORDS WHERE WITHIN AND kind = 'lookup'
 GROUP BY person, decision, reason ORDER BY times DESC, person",
+    },
+    Table {
+        name: "orders",
+        title: "Orders over recorded content",
+        hint: "Erasures (erased: how many rows lost content), holds and releases, with the officer who \
+               gave them. Times that an order speaks of are in microseconds since 1970.",
+        sql:
+            "SELECT FORMAT_TIMESTAMP('%FT%TZ', event_at) AS ordered_at, person AS officer, decision,
+  reason AS refused, JSON_VALUE(directive, '$.order') AS id,
+  JSON_VALUE(directive, '$.person') AS whose, JSON_VALUE(directive, '$.issuer') AS issuer,
+  JSON_VALUE(directive, '$.from') AS from_us, JSON_VALUE(directive, '$.to') AS to_us,
+  JSON_VALUE(directive, '$.reason') AS why, JSON_VALUE(directive, '$.rows') AS row_count
+FROM RECORDS WHERE WITHIN AND kind = 'order'
+ORDER BY ordered_at, sink_id, sink_seq",
     },
 ];
 

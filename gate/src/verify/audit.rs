@@ -12,7 +12,10 @@ use super::{
     record::Row,
     report::{Class, Finding, Report},
 };
-use crate::access::exact_time;
+use crate::{
+    access::exact_time,
+    orders::{Orders, Taken},
+};
 
 /// Times in microseconds since 1970, or of them.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +68,9 @@ pub(crate) struct Audit {
     keys: Option<VerifyingKeys>,
     sinks: BTreeMap<String, Sink>,
     epochs: HashMap<String, Epoch>,
+    orders: Orders,
+    /// Orders outside the time that is read, and of how many rows they took the content.
+    orders_elsewhere: BTreeMap<(i64, String), u64>,
     report: Report,
     unproven: u64,
     unchained: u64,
@@ -118,11 +124,18 @@ impl Audit {
             keys,
             sinks: BTreeMap::new(),
             epochs: HashMap::new(),
+            orders: Orders::default(),
+            orders_elsewhere: BTreeMap::new(),
             report: Report::default(),
             unproven: 0,
             unchained: 0,
             unknown_seals: 0,
         }
+    }
+
+    /// Says what was ordered; without, nothing was.
+    pub(crate) fn orders(&mut self, orders: Orders) {
+        self.orders = orders;
     }
 
     /// Takes a checkpoint, of the window or before it.
@@ -295,7 +308,9 @@ impl Audit {
         }
         if self.within(row.received_at) {
             self.report.counts.rows += 1;
-            self.report.counts.erased += u64::from(row.erased > 0);
+            if row.erased > 0 {
+                self.erased(row);
+            }
         }
         let (sink, seq) = (row.sink_id.as_str(), row.sink_seq);
         if !row.faults.is_empty() {
@@ -314,6 +329,37 @@ impl Audit {
             self.report.add(finding.with("reason", reason));
         }
         self.record(row);
+    }
+
+    /// Says by what right a row is without its content.
+    fn erased(&mut self, row: &Row) {
+        let (sink, seq) = (row.sink_id.as_str(), row.sink_seq);
+        let envelope = &row.envelope;
+        let taken = self
+            .orders
+            .taken(envelope.person(), envelope.issuer(), row.received_at);
+        let sentence = match taken {
+            Taken::ByOrder(order) => {
+                self.report.counts.erased += 1;
+                if !(self.window.from..self.window.horizon).contains(&order.received_at) {
+                    let place = (order.received_at, order.order.order.clone());
+                    *self.orders_elsewhere.entry(place).or_default() += 1;
+                }
+                return;
+            }
+            Taken::AgainstHold { order, hold } => format!(
+                "Content of row {seq} of sink {sink} was taken away, though hold {} was in force when \
+                 order {} was given.",
+                hold.order.order, order.order.order
+            ),
+            Taken::WithoutOrder => {
+                format!("Content of row {seq} of sink {sink} was taken away without an order.")
+            }
+        };
+        let finding = Finding::new(Class::Altered, sentence).in_sink(sink, seq, seq);
+        let finding = finding.with("person", envelope.person());
+        self.report
+            .add(finding.with("decision_id", envelope.decision_id()));
     }
 
     /// Puts a row into its sink's order; `false` if it is of no interest, or stands twice.
@@ -564,8 +610,19 @@ impl Audit {
         };
         note(
             self.report.counts.erased,
-            "rows whose content was erased: their records are whole.",
+            "rows whose content was erased by order: their records are whole.",
         );
+        for ((at, id), count) in &self.orders_elsewhere {
+            self.report.notes.push(format!(
+                "Order {id}, by which {count} of these were erased, is of {}: verify that time too.",
+                exact_time(*at)
+            ));
+        }
+        let mut note = |count: u64, what: &str| {
+            if count > 0 {
+                self.report.notes.push(format!("{count} {what}"));
+            }
+        };
         note(
             self.report.counts.repeats,
             "records were taken by two sinks, or again after the window began; each counts once.",

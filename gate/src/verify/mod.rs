@@ -48,6 +48,9 @@ them with what the sinks have signed. Says `complete`, or what was found:
   unsigned            rows that no valid checkpoint covers
   tombstone           what arrived and could not be stored as it was
 
+Content that was erased by an order (gate erase) is counted and is no finding; content that was taken
+away without one, or though a hold covers it, is `altered`.
+
 Times are dates or RFC 3339, in UTC. Choose a --to some minutes ago: what belongs to a time arrives, and
 is signed, a little after it. The public keys are in the sink's log when it starts. Rows that were
 taken away at the very end, with the checkpoints after them, show only against the second copy of the
@@ -216,6 +219,14 @@ pub(crate) async fn verify(question: Question) -> anyhow::Result<Report> {
     let table = Table::new(client, table, &columns);
     let mut audit = Audit::new(window, keys);
     let mut progress = Progress::default();
+
+    let mut rows = table.orders(access::now()).await?;
+    let mut orders = Vec::new();
+    while let Some(row) = rows.next().await? {
+        let row = record::read(&row, &columns, &seals);
+        orders.extend(row.as_ref().and_then(record::order));
+    }
+    audit.orders(orders.into_iter().collect());
 
     let lately = from.saturating_sub(LATELY);
     let mut take = |token: &str, place: &Place| audit.checkpoint(token, place);

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use bigquery::Row as Columns;
-use contract::{Column, ColumnKind, Envelope, MacKey, checkpoint::Link, record_hash};
+use contract::{Column, ColumnKind, Envelope, MacKey, Order, checkpoint::Link, record_hash};
 use prost::{
     Message,
     bytes::Buf,
     encoding::{WireType, decode_key, decode_varint},
 };
 use serde_json::Value;
+
+use crate::orders::Recorded;
 
 /// A row, and what is wrong with it.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +30,7 @@ pub(crate) struct Row {
     pub(crate) faults: Vec<String>,
     /// Whether it is a row of a sink that wrote no proofs.
     pub(crate) unproven: bool,
-    /// Content columns that were emptied.
+    /// Content columns that are empty, and were not.
     pub(crate) erased: u64,
     /// Whether it is sealed by a key that was not given.
     pub(crate) unknown_seal: bool,
@@ -122,11 +124,27 @@ pub(crate) fn read(row: &Columns, columns: &[Column], keys: &[MacKey]) -> Option
     Some(found)
 }
 
+/// The order that a good row of a sink is, if it is one.
+pub(crate) fn order(row: &Row) -> Option<Recorded> {
+    let envelope = &row.envelope;
+    if row.hash.is_none() || envelope.kind() != "order" || envelope.epoch.is_some() {
+        return None;
+    }
+    let order: Order = serde_json::from_str(envelope.directive()).ok()?;
+    (order.check().is_ok() && order.kind.name() == envelope.decision()).then(|| Recorded {
+        order,
+        officer: envelope.person().to_owned(),
+        received_at: row.received_at,
+        sink_id: row.sink_id.clone(),
+        sink_seq: row.sink_seq,
+    })
+}
+
 /// Whether the sink itself writes such records.
 fn of_sink(envelope: &Envelope) -> bool {
     matches!(
         envelope.kind(),
-        "bare" | "tombstone" | "checkpoint" | "lookup"
+        "bare" | "tombstone" | "checkpoint" | "lookup" | "order"
     )
 }
 

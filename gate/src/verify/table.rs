@@ -163,6 +163,16 @@ impl Table {
         Ok(())
     }
 
+    /// All orders up to a time: holds may be older than what is verified.
+    pub(crate) async fn orders(&self, to: i64) -> Result<Rows, Error> {
+        let sql = format!(
+            "SELECT {} FROM {} AS r WHERE {WITHIN} AND r.kind = 'order' \
+             ORDER BY r.received_at, r.sink_id, r.sink_seq",
+            self.columns, self.name
+        );
+        self.ask("read the orders", &sql, &window(0, to)).await
+    }
+
     /// Rows of all sinks in the order of their numbers.
     pub(crate) async fn rows(&self, from: i64, to: i64) -> Result<Rows, Error> {
         let sql = format!(

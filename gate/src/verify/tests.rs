@@ -5,7 +5,7 @@ use contract::{
     record_hash,
 };
 use prost::Message;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -245,6 +245,8 @@ fn cells(bytes: &[u8], sink_id: &str, sink_seq: u64, received_at: i64) -> Cells 
         "decision_id" => envelope.decision_id.clone(),
         "person" => envelope.person.clone(),
         "reason" => envelope.reason.clone(),
+        "decision" => envelope.decision.clone(),
+        "directive" => envelope.directive.clone(),
         "status" => envelope.status.map(|number| number.to_string()),
         // BigQuery writes JSON in its own way.
         "findings" => envelope.findings.as_ref().map(|text| {
@@ -318,6 +320,13 @@ impl Case {
         for (line, token) in (1..).zip(&self.file) {
             audit.checkpoint(token, &Place::File(line));
         }
+        let columns = contract::columns();
+        let rows = tables.iter().flat_map(|table| &table.rows);
+        let orders = rows.filter_map(|cells| {
+            let row: Columns = cells.iter().cloned().collect();
+            record::order(&record::read(&row, &columns, &self.seals)?)
+        });
+        audit.orders(orders.collect());
         let _lead_ins = audit.start();
         for table in tables {
             if audit.unanchored(&table.sink_id) {
@@ -327,7 +336,6 @@ impl Case {
         for (name, seq) in &self.open_before {
             audit.open_before(name, *seq, Open::default());
         }
-        let columns = contract::columns();
         let mut rows: Vec<Columns> = tables
             .iter()
             .flat_map(|table| &table.rows)
@@ -529,14 +537,125 @@ fn values_in_bigquerys_own_form_are_the_same() {
     assert!(report.complete(), "{:?}", report.findings);
 }
 
+fn order(kind: &str, id: &str) -> Envelope {
+    let more = match kind {
+        "release" => json!({}),
+        _ => json!({ "person": "ana", "from": FROM }),
+    };
+    let mut order = json!({ "kind": kind, "order": id, "reason": "asked" });
+    let object = order.as_object_mut().unwrap();
+    object.extend(more.as_object().unwrap().clone());
+    Envelope {
+        kind: Some("order".into()),
+        decision: Some(kind.into()),
+        person: Some("dpo".into()),
+        directive: Some(order.to_string()),
+        ..Envelope::default()
+    }
+}
+
+/// Three records of ana, then these orders, a second after each other, and their checkpoint.
+fn ordered(orders: &[Envelope]) -> Table {
+    let mut table = Table::new(1);
+    table.take(&Worker::new(1).closes(3));
+    for order in orders {
+        table.later(1_000_000);
+        table.own(order);
+    }
+    table.later(1_000_000);
+    table.checkpoint();
+    table
+}
+
 #[test]
-fn erased_content_is_no_finding_and_told() {
-    let (mut table, _) = plain();
+fn content_erased_by_order_is_no_finding_and_told() {
+    let mut table = ordered(&[order("erase", "DPO-1")]);
+    let report = Case::default().verify(&[&table]);
+    assert!(report.complete(), "{:?}", report.findings);
     table.set(0, "request_content", None);
     let report = Case::default().verify(&[&table]);
     assert!(report.complete(), "{:?}", report.findings);
     assert_eq!(report.counts.erased, 1);
-    assert!(report.notes[0].contains("erased"), "{:?}", report.notes);
+    let notes = &report.notes;
+    assert!(notes.len() == 1 && notes[0].contains("erased"), "{notes:?}");
+}
+
+#[test]
+fn content_taken_away_without_a_right_to_it_is_altered() {
+    let other = Envelope {
+        directive: Some(
+            "{\"kind\":\"erase\",\"order\":\"E\",\"person\":\"bo\",\"reason\":\"r\"}".into(),
+        ),
+        ..order("erase", "E")
+    };
+    let of_filter = Envelope {
+        epoch: Some("00".repeat(16)),
+        ..order("erase", "E")
+    };
+    let refused = Envelope {
+        decision: Some("deny".into()),
+        ..order("erase", "E")
+    };
+    let (hold, erase, release) = (
+        order("hold", "H"),
+        order("erase", "E"),
+        order("release", "H"),
+    );
+    let without = "without an order";
+    let cases = [
+        ("no order", vec![], without),
+        ("of somebody else", vec![other], without),
+        ("not of a sink", vec![of_filter], without),
+        ("not taken", vec![refused], without),
+        (
+            "held",
+            vec![hold.clone(), erase.clone()],
+            "hold H was in force when order E",
+        ),
+        (
+            "released later",
+            vec![hold, erase, release],
+            "hold H was in force",
+        ),
+    ];
+    for (name, orders, word) in cases {
+        let mut table = ordered(&orders);
+        table.set(1, "request_content", None);
+        let report = Case::default().verify(&[&table]);
+        let found: Vec<_> = report
+            .findings
+            .iter()
+            .filter(|it| it.sink_seq == Some((1, 1)))
+            .collect();
+        assert_eq!(found.len(), 1, "{name}: {:?}", report.findings);
+        assert_eq!(found[0].class, Class::Altered, "{name}");
+        assert!(found[0].sentence.contains(word), "{name}: {:?}", found[0]);
+        assert_eq!(report.counts.erased, 0, "{name}");
+    }
+}
+
+#[test]
+fn an_order_that_was_changed_gives_no_right() {
+    let mut table = ordered(&[order("erase", "E")]);
+    table.set(1, "request_content", None);
+    table.set(3, "directive", Some("{\"kind\":\"erase\"}"));
+    let report = Case::default().verify(&[&table]);
+    assert_eq!(report.findings.len(), 2, "{:?}", report.findings);
+    assert!(report.findings.iter().all(|it| it.class == Class::Altered));
+}
+
+#[test]
+fn an_order_of_another_time_is_told() {
+    let mut table = ordered(&[]);
+    table.later(24 * 60 * MINUTE);
+    table.own(&order("erase", "DPO-1"));
+    table.later(1_000_000);
+    table.checkpoint();
+    table.set(0, "request_content", None);
+    let report = Case::default().verify(&[&table]);
+    assert!(report.complete(), "{:?}", report.findings);
+    let told = |note: &String| note.contains("Order DPO-1, by which 1 of these");
+    assert!(report.notes.iter().any(told), "{:?}", report.notes);
 }
 
 #[test]

@@ -11,7 +11,8 @@ use serde_json::Value;
 /// Head, and body of each request.
 pub(crate) type Seen = Arc<Mutex<Vec<(String, Value)>>>;
 
-/// Answers each connection's one request; gives the port, and what was seen.
+/// Answers each connection's one request, which may have no body; gives the port, and what was seen.
+/// Where the answer is null, there is nothing (404).
 pub(crate) fn serve(status: u16, answer: impl Fn(&Value) -> Value + Send + 'static) -> (u16, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -30,13 +31,16 @@ pub(crate) fn serve(status: u16, answer: impl Fn(&Value) -> Value + Send + 'stat
                     continue;
                 };
                 let lower = head.to_lowercase();
-                let length = lower.split("content-length: ").nth(1).unwrap();
-                let length: usize = length.lines().next().unwrap().parse().unwrap();
-                if body.len() >= length {
-                    break (head.to_owned(), serde_json::from_str(body).unwrap());
+                let length = lower.split("content-length: ").nth(1);
+                let length = length.map_or("0", |length| length.lines().next().unwrap());
+                if body.len() >= length.parse().unwrap() {
+                    let body = serde_json::from_str(body);
+                    break (head.to_owned(), body.unwrap_or(Value::Null));
                 }
             };
-            let answer = answer(&body).to_string();
+            let answer = answer(&body);
+            let status = if answer.is_null() { 404 } else { status };
+            let answer = answer.to_string();
             noted.lock().unwrap().push((head, body));
             let length = answer.len();
             write!(
