@@ -208,7 +208,8 @@ async fn run(
     };
     let mut server = match access_log {
         Door::Plain(listener) => {
-            let incoming = TcpIncoming::from(listener);
+            // else "read on" waits for Envoy's next acknowledgement, which takes its time
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             tokio::spawn(service.serve_with_incoming_shutdown(incoming, stopped))
         }
         Door::Tls(incoming) => {

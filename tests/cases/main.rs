@@ -20,6 +20,7 @@ mod documentation;
 mod endpoints;
 mod erasure;
 mod failure;
+mod faults;
 mod harness;
 mod held;
 mod identity;

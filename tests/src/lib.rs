@@ -30,6 +30,7 @@ pub mod language_server;
 pub mod namespace;
 pub mod ports;
 pub mod process;
+pub mod relay;
 pub mod sdk;
 pub mod server;
 pub mod sink;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     bigquery::{DATASET, VIEWS},
@@ -58,6 +58,8 @@ pub struct Settings {
     pub lineage: bool,
     /// Time between two checkpoints.
     pub checkpoint_interval: &'static str,
+    /// Bytes of rows that the spool holds, if not the usual.
+    pub spool_max_bytes: Option<u64>,
 }
 
 impl Settings {
@@ -100,6 +102,9 @@ impl Sink {
             .env("GATE_AUDITORS", &settings.auditors)
             .env("GATE_CHECKPOINT_KEYS", &settings.checkpoint_keys)
             .env("GATE_OFFICERS", &settings.officers);
+        if let Some(bytes) = settings.spool_max_bytes {
+            command.args(["--spool-max-bytes", &bytes.to_string()]);
+        }
         let process = Process::start("bigquery-sink", command, &folder.join("sink.log"))?;
         let mut sink = Self { process, settings };
         let http = crate::client::client().build()?;
@@ -131,6 +136,25 @@ impl Sink {
             .error_for_status()?
             .text()
             .await?)
+    }
+
+    /// A gauge or counter without labels.
+    pub async fn metric(&self, name: &str) -> Result<f64> {
+        let metrics = self.metrics().await?;
+        let mut values = metrics.lines().filter_map(|line| line.split_once(' '));
+        let (_, value) = values
+            .find(|(of, _)| *of == name)
+            .with_context(|| format!("no metric {name}"))?;
+        Ok(value.parse()?)
+    }
+
+    /// The last record of an epoch before which none is missing on its disk; -1 if the first is.
+    pub async fn durable_through(&self, epoch: &str) -> Result<i64> {
+        let url = format!("http://{}/v1/epochs/{epoch}", self.settings.http);
+        let http = crate::client::client().build()?;
+        let answer = http.get(url).send().await?.error_for_status()?;
+        let told: serde_json::Value = answer.json().await?;
+        told["durable_through"].as_i64().context("no number")
     }
 
     /// What it has logged so far.

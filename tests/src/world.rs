@@ -73,6 +73,7 @@ pub struct Builder {
     bare: bool,
     patches: Vec<Value>,
     changes: Vec<Change>,
+    sink_changes: Vec<SinkChange>,
     form: Form,
     mood: Mood,
     settings: envoy::Settings,
@@ -86,6 +87,7 @@ pub struct Builder {
 }
 
 type Change = Box<dyn FnOnce(&mut Bootstrap) + Send>;
+type SinkChange = Box<dyn FnOnce(&mut sink::Settings) + Send>;
 
 /// Whether a world keeps records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,6 +183,7 @@ impl World {
             bare: false,
             patches: Vec::new(),
             changes: Vec::new(),
+            sink_changes: Vec::new(),
             form: Form::default(),
             mood: Mood::default(),
             settings: envoy::Settings::default(),
@@ -438,6 +441,13 @@ impl Builder {
         self
     }
 
+    /// Changes what the sink is started with, after everything else.
+    #[must_use]
+    pub fn sink(mut self, change: impl FnOnce(&mut sink::Settings) + Send + 'static) -> Self {
+        self.sink_changes.push(Box::new(change));
+        self
+    }
+
     /// Replaces clusters by those of the same name in a file.
     #[must_use]
     pub fn replace_clusters(mut self, file: &Path) -> Self {
@@ -588,7 +598,7 @@ impl Builder {
                 }
             };
             (self.tell)("bigquery-sink");
-            let settings = sink::Settings {
+            let mut settings = sink::Settings {
                 access_log: loopback(or_free(self.ports.sink_grpc)?),
                 http: loopback(or_free(self.ports.sink_http)?),
                 spool: folder.join("spool"),
@@ -605,7 +615,11 @@ impl Builder {
                 officers: format!("dpo:{OFFICER}"),
                 lineage: lasting || self.lineage,
                 checkpoint_interval: if lasting { "60s" } else { "500ms" },
+                spool_max_bytes: None,
             };
+            for change in self.sink_changes {
+                change(&mut settings);
+            }
             known.push(("bigquery_sink", settings.access_log));
             known.push(("bigquery_sink_http", settings.http));
             sink = Some(Sink::start(settings, &folder).await?);

@@ -199,7 +199,7 @@ impl Fake {
         tokio::spawn(
             server
                 .add_service(service)
-                .serve_with_incoming(TcpIncoming::from(grpc_inside)),
+                .serve_with_incoming(TcpIncoming::from(grpc_inside).with_nodelay(Some(true))),
         );
         fake.relay(rest, direct.0);
         fake.relay(grpc, direct.1);

@@ -173,7 +173,8 @@ pub fn table(report: &Value) -> String {
             .map(|(title, path)| (width(title), number(value, path)));
         line(&mut std::iter::once((17, name.clone())).chain(cells));
     }
-    for (name, value) in others {
+    // the sink measures itself, and has shown its own table
+    for (name, value) in others.into_iter().filter(|(name, _)| *name != "sink") {
         let mut value = value.clone();
         without_spread(&mut value);
         let _written = writeln!(out, "{name:>17} {value}");
