@@ -531,7 +531,7 @@ async fn an_approval_stands_in_the_record() {
     );
     assert!(column(1, "approved_by").ends_with("#bo"));
     let sql = "SELECT JSON_VALUE(policy, '$.approvals.public_url') AS url \
-               FROM copilot_audit_views.epochs WHERE reason = 'start'";
+               FROM copilot_audit_views.policies";
     let policies = world.rows(sql).await;
     assert!(policies[0]["url"].is_string(), "{policies:?}");
     assert_eq!(world.leaks(TOKEN).await, Vec::<String>::new());

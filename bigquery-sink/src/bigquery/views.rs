@@ -45,6 +45,8 @@ pub(super) fn all(target: &Target) -> Vec<View> {
         view("repeats", repeats(target)),
         view("gaps", gaps(target)),
         view("epochs", epochs(target)),
+        view("policies", policies(target)),
+        view("approvals", approvals(target)),
     ]
 }
 
@@ -155,6 +157,30 @@ fn epochs(target: &Target) -> String {
          QUALIFY ROW_NUMBER() OVER (\n  \
          PARTITION BY epoch, seq ORDER BY received_at, sink_id, sink_seq) = 1",
         target.table_sql(),
+    )
+}
+
+/// One row for each policy that a worker of a deployment started with.
+fn policies(target: &Target) -> String {
+    format!(
+        "SELECT deployment, policy_digest, ANY_VALUE(policy) AS policy, \
+         MIN(event_at) AS first_start, MAX(event_at) AS last_start, \
+         COUNT(DISTINCT epoch) AS workers\nFROM {}\nWHERE reason = 'start'\n\
+         GROUP BY deployment, policy_digest",
+        target.view_sql("epochs"),
+    )
+}
+
+/// One row for each approval that exchanges asked for or used.
+fn approvals(target: &Target) -> String {
+    format!(
+        "SELECT approval_id, person, issuer, role, rule, policy_digest, \
+         MAX(approved_by) AS approved_by, MAX(approval_covers) AS covers,\n  \
+         STRING_AGG(DISTINCT approval_state, ', ' ORDER BY approval_state) AS states,\n  \
+         MIN(event_at) AS first_use, MAX(event_at) AS last_use, COUNT(*) AS exchanges, \
+         MAX(held_ms) AS longest_held_ms\nFROM {}\nWHERE approval_id IS NOT NULL\n\
+         GROUP BY approval_id, person, issuer, role, rule, policy_digest",
+        target.view_sql("exchanges"),
     )
 }
 

@@ -175,7 +175,15 @@ async fn views_show_exchanges_findings_and_gaps() {
         .collect();
     assert_eq!(
         authorized,
-        ["exchanges", "findings", "repeats", "gaps", "epochs"]
+        [
+            "exchanges",
+            "findings",
+            "repeats",
+            "gaps",
+            "epochs",
+            "policies",
+            "approvals"
+        ]
     );
     let now = "TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 1 MINUTE)";
     for (since, until) in [

@@ -236,6 +236,8 @@ async fn views_are_authorized_and_all_other_entries_stay() {
         ("view", "tableId", "repeats"),
         ("view", "tableId", "gaps"),
         ("view", "tableId", "epochs"),
+        ("view", "tableId", "policies"),
+        ("view", "tableId", "approvals"),
     ] {
         let view = json!({ "projectId": PROJECT, "datasetId": "audit_views", id: name });
         expected.push(json!({ kind: view }));

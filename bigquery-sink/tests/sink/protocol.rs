@@ -105,6 +105,8 @@ async fn requests_say_what_the_emulator_ignores() {
         ("VIEW", "repeats"),
         ("VIEW", "gaps"),
         ("VIEW", "epochs"),
+        ("VIEW", "policies"),
+        ("VIEW", "approvals"),
     ];
     assert_eq!(sql.len(), made.len());
     for (sql, (kind, name)) in sql.iter().zip(made) {
