@@ -37,9 +37,10 @@ test: ## All tests
 	@$(STAGE) test-wasm $(MAKE) --no-print-directory test-wasm
 	@$(STAGE) tests $(MAKE) --no-print-directory tests
 
-# The tests themselves: everything they start is built.
+# The tests themselves, and the programs that they start: built as the tests are, so that nothing is twice.
 .PHONY: tests
-tests: programs
+tests: setup wasm
+	cargo build --workspace --exclude filter --bins --tests --locked
 	cargo test --workspace --exclude filter --locked
 
 .PHONY: unit
