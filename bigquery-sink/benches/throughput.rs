@@ -271,21 +271,12 @@ async fn run(arguments: &Arguments, case: Case) -> Numbers {
 
     let before = cpu_us(process);
     let start = Instant::now();
-    let mut sending = JoinSet::new();
-    for load in loads {
-        let url = sink.access_log_url();
-        sending.spawn(async move {
-            let mut client = AccessLogServiceClient::connect(url).await.unwrap();
-            let load = tokio_stream::iter(load);
-            client.stream_access_logs(load).await.unwrap();
-            start.elapsed().as_secs_f64()
-        });
-    }
+    let mut sending = send(&sink, loads);
     let mut received = 0.0_f64;
     let mut durable = None;
     let appended = loop {
         while let Some(ended) = sending.try_join_next() {
-            received = received.max(ended.unwrap());
+            received = received.max(ended.unwrap().duration_since(start).as_secs_f64());
         }
         let stored = sink.metric("sink_records_received_total").await;
         if durable.is_none() && stored >= records {
@@ -333,6 +324,20 @@ async fn run(arguments: &Arguments, case: Case) -> Numbers {
 async fn loaded(fake: &Fake, sink: &Sink) -> f64 {
     let count = fake.world().count as f64;
     count - sink.metric("sink_checkpoints_total").await
+}
+
+/// Sends each load on a stream of its own; each tells when all of it was taken.
+fn send(sink: &Sink, loads: Vec<Vec<StreamAccessLogsMessage>>) -> JoinSet<Instant> {
+    let send = async move |url: String, load: Vec<StreamAccessLogsMessage>| {
+        let mut client = AccessLogServiceClient::connect(url).await.unwrap();
+        let load = tokio_stream::iter(load);
+        client.stream_access_logs(load).await.unwrap();
+        Instant::now()
+    };
+    let sending = loads.into_iter();
+    sending
+        .map(|load| send(sink.access_log_url(), load))
+        .collect()
 }
 
 /// How long records take to become durable, at this rate.
@@ -418,15 +423,7 @@ async fn refused(arguments: &Arguments) -> Numbers {
         .map(|stream| load(arguments, bytes, stream, count))
         .collect();
     let records = (count * usize::from(streams)) as f64;
-    let mut sending = JoinSet::new();
-    for load in loads {
-        let url = sink.access_log_url();
-        sending.spawn(async move {
-            let mut client = AccessLogServiceClient::connect(url).await.unwrap();
-            let load = tokio_stream::iter(load);
-            client.stream_access_logs(load).await.unwrap();
-        });
-    }
+    let sending = send(&sink, loads);
     eventually("a full spool", async || {
         (sink.metric("sink_spool_full").await > 0.0).then_some(())
     })

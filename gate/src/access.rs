@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{anyhow, bail};
 use bigquery::{Auth, Client, Endpoint, Url, is_name};
+use serde_json::Value;
 
 /// Where BigQuery is.
 #[derive(Debug, clap::Args)]
@@ -35,15 +36,10 @@ impl Access {
     /// Checks the arguments, with a dataset and the option that names it, and prepares for questions;
     /// to be called once.
     pub(crate) fn client(&self, option: &str, dataset: &str) -> anyhow::Result<Client> {
-        let names: [(&str, Option<&str>, &[char], usize); 3] = [
-            ("--project", Some(&self.project), &['-', '.', ':'], 100),
-            (option, Some(dataset), &['_'], 1024),
-            ("--location", self.location.as_deref(), &['-'], 40),
-        ];
-        for (option, name, more, longest) in names {
-            if name.is_some_and(|name| !is_name(name, more, longest)) {
-                bail!("{option}: not a valid name");
-            }
+        check("--project", &self.project, &['-', '.', ':'], 100)?;
+        check_dataset(option, dataset)?;
+        if let Some(location) = &self.location {
+            check("--location", location, &['-'], 40)?;
         }
         let url = self.bigquery_rest.clone();
         let endpoint = Endpoint::new(url, self.allow_insecure_emulator)
@@ -67,6 +63,18 @@ impl Access {
     pub(crate) fn sql(&self, dataset: &str, table: &str) -> String {
         format!("`{}.{dataset}.{table}`", self.project)
     }
+}
+
+/// Checks the name of a dataset, given by this option.
+pub(crate) fn check_dataset(option: &str, name: &str) -> anyhow::Result<()> {
+    check(option, name, &['_'], 1024)
+}
+
+fn check(option: &str, name: &str, more: &[char], longest: usize) -> anyhow::Result<()> {
+    if !is_name(name, more, longest) {
+        bail!("{option}: not a valid name");
+    }
+    Ok(())
 }
 
 /// Prepares, asks and shows the answer, as `show` makes text and exit status of it. What cannot be
@@ -97,6 +105,19 @@ pub(crate) fn run<P, A>(
     };
     let shown = std::io::stdout().lock().write_all(text.as_bytes());
     ExitCode::from(shown.map_or(crate::UNDECIDED, |()| status))
+}
+
+/// An answer as programs want it, or as people do.
+pub(crate) fn text(
+    json: bool,
+    document: impl FnOnce() -> Value,
+    report: impl FnOnce() -> String,
+) -> String {
+    if json {
+        format!("{}\n", document())
+    } else {
+        report()
+    }
 }
 
 /// Microseconds since 1970.

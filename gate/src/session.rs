@@ -65,15 +65,11 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         || prepare(arguments),
         async |client| ask(arguments, &client).await,
         |answer| {
-            let text = if arguments.json {
-                format!(
-                    "{}
-",
-                    document(&answer, arguments)
-                )
-            } else {
-                report(&answer, arguments)
-            };
+            let text = access::text(
+                arguments.json,
+                || document(&answer, arguments),
+                || report(&answer, arguments),
+            );
             (text, u8::from(answer.exchanges.is_empty()))
         },
     )

@@ -97,10 +97,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn prepare(arguments: &Arguments, now: i64) -> anyhow::Result<Question> {
-    let name = &arguments.views_dataset;
-    if !bigquery::is_name(name, &['_'], 1024) {
-        bail!("--views-dataset: not a valid name");
-    }
+    access::check_dataset("--views-dataset", &arguments.views_dataset)?;
     let out = &arguments.out;
     match fs::read_dir(out).map(|mut entries| entries.next().is_some()) {
         Ok(false) => {}

@@ -95,15 +95,11 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         },
         async |(client, (query, parts))| ask(arguments, &client, &query, parts).await,
         |answer| {
-            let text = if arguments.json {
-                format!(
-                    "{}
-",
-                    document(&answer, arguments.limit)
-                )
-            } else {
-                report(&answer, arguments.limit)
-            };
+            let text = access::text(
+                arguments.json,
+                || document(&answer, arguments.limit),
+                || report(&answer, arguments.limit),
+            );
             (text, u8::from(answer.candidates.is_empty()))
         },
     )

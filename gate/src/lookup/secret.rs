@@ -102,15 +102,11 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         || prepare(arguments),
         async |(client, sink, value)| ask(arguments, &client, &sink, &value).await,
         |answer| {
-            let text = if arguments.json {
-                format!(
-                    "{}
-",
-                    document(&answer, arguments.limit)
-                )
-            } else {
-                report(&answer, arguments.limit)
-            };
+            let text = access::text(
+                arguments.json,
+                || document(&answer, arguments.limit),
+                || report(&answer, arguments.limit),
+            );
             (text, u8::from(answer.exposures.is_empty()))
         },
     )

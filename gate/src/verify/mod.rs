@@ -119,11 +119,11 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             Ok((window, verify(question).await?))
         },
         |(window, report)| {
-            let text = if arguments.json {
-                document(arguments, &window, &report).to_string() + "\n"
-            } else {
-                text(arguments, &window, &report)
-            };
+            let text = access::text(
+                arguments.json,
+                || document(arguments, &window, &report),
+                || text(arguments, &window, &report),
+            );
             (text, status(&report))
         },
     )

@@ -3,8 +3,8 @@
 //!
 //! Both sides are `envoy/gateway.yaml` with one worker; *bare* lacks the filter and the access log
 //! that carries its records, and neither has TLS, which would make bare Envoy dearer and the ratios
-//! kinder. The gate proves a token (seen before), masks with all detectors, seals records and sends
-//! them to an access log service that drops them.
+//! kinder. The gate proves a token (seen before), masks with all detectors, seals records, sends them
+//! to a sink that drops them, and keeps each until the sink has said that it is durable.
 //!
 //! Envoy has one processor, callers and upstream share the other. Sides alternate within each run,
 //! so that whatever else the machine does meets both; differences and ratios are made within a run.
@@ -264,6 +264,7 @@ impl Bench {
             ("copilot_proxy", upstream.address),
             ("identity_provider", issuer.address()),
             ("bigquery_sink", upstream.control),
+            ("bigquery_sink_http", upstream.control),
             ("approvals", upstream.control),
         ];
         envoy::isolate(&mut gate, &known);

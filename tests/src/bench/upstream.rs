@@ -1,9 +1,9 @@
 //! The upstream of a benchmark, in a process of its own: as cheap as can be, one thread a
 //! connection, HTTP/1.1 by hand. What it answers is chosen by the header `x-bench`.
 //!
-//! Beside it a server takes Envoy's access log and drops it, so that what the filter's records cost
-//! Envoy is measured and what a sink does with them is not. The same server is an approval desk
-//! where nobody decides until all are refused.
+//! Beside it a server takes Envoy's access log and the filter's calls with records, drops them and
+//! says that all is durable, so that what records cost Envoy is measured and what a sink does with
+//! them is not. The same server is an approval desk where nobody decides until all are refused.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -18,9 +18,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use contract::Envelope;
 use futures::FutureExt;
 use http_body_util::BodyExt;
 use hyper::{Request, Response, body::Incoming};
+use prost::Message;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -162,6 +164,16 @@ async fn control(state: Arc<State>, request: Request<Incoming>) -> Answered {
             json!({"id": "AP-AAAAAAAAAA", "state": "refused", "url": url, "expires_at": 0})
                 .to_string()
         }
+        "/v1/records" => {
+            let body = request.into_body().collect().await;
+            let body = body.map_err(std::io::Error::other)?.to_bytes();
+            // the first record of a call tells whose they are
+            let posted = Envelope::decode_length_delimited(body).unwrap_or_default();
+            json!({"epochs": [all_durable(posted.epoch())]}).to_string()
+        }
+        path if path.starts_with("/v1/epochs/") => {
+            all_durable(path.trim_start_matches("/v1/epochs/")).to_string()
+        }
         _ => {
             let mut body = request.into_body();
             while let Some(Ok(frame)) = body.frame().await {
@@ -172,6 +184,11 @@ async fn control(state: Arc<State>, request: Request<Incoming>) -> Answered {
         }
     };
     Ok(Response::new(whole(text)))
+}
+
+/// What a sink says of an epoch of which it has all.
+fn all_durable(epoch: &str) -> Value {
+    json!({"epoch": epoch, "durable_through": i64::MAX, "highest": i64::MAX, "missing": []})
 }
 
 struct Answers {
