@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 /// What stands in many files of public packages, and so says nothing about where code comes from.
 ///
-/// Made by `examples/measure --write-common` of the Python standard library, Rust crates, npm's
-/// packages and C headers: of the third of them on which nothing is measured. To be made anew when a
-/// scheme changes.
+/// Made by `examples/measure --files 100000 --at-most 10000 --write-common` of packages in Rust,
+/// Python, JavaScript, Go, Java and C, one language after the other: of each the 10,000 that most
+/// owners of packages have, and at least three. The owners are those on which nothing is measured. To
+/// be made anew when a scheme changes.
 pub fn common() -> HashSet<i64> {
     let (values, _) = COMMON.as_chunks();
     values

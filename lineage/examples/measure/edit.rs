@@ -13,6 +13,8 @@ pub struct Language {
     pub long_quotes: &'static [&'static str],
     pub quotes: &'static str,
     pub keywords: &'static [&'static str],
+    /// What a text begins in the middle of: the mark that opened it, or nothing.
+    pub inside: &'static str,
 }
 
 impl Language {
@@ -25,6 +27,7 @@ impl Language {
             long_quotes: &[],
             quotes: "\"'",
             keywords: C,
+            inside: "",
         };
         match name {
             "python" => Self {
@@ -34,6 +37,7 @@ impl Language {
                 long_quotes: &["\"\"\"", "'''"],
                 quotes: "\"'",
                 keywords: PYTHON,
+                inside: "",
             },
             "rust" => Self {
                 extensions: &["rs"],
@@ -51,6 +55,18 @@ impl Language {
                 extensions: &["ts", "tsx"],
                 long_quotes: &["`"],
                 keywords: JAVASCRIPT,
+                ..c_like
+            },
+            "go" => Self {
+                extensions: &["go"],
+                long_quotes: &["`"],
+                keywords: GO,
+                ..c_like
+            },
+            "java" => Self {
+                extensions: &["java"],
+                long_quotes: &["\"\"\""],
+                keywords: JAVA,
                 ..c_like
             },
             _ => c_like,
@@ -73,7 +89,19 @@ pub const KINDS: &[&str] = &[
 ];
 
 /// The snippet after an edit.
-pub fn apply(kind: &str, snippet: &str, language: &Language, random: &mut StdRng) -> String {
+///
+/// `inside` is what [`inside`] said of the text before it.
+pub fn apply(
+    kind: &str,
+    snippet: &str,
+    inside: &'static str,
+    language: &Language,
+    random: &mut StdRng,
+) -> String {
+    let language = &Language {
+        inside,
+        ..*language
+    };
     match kind {
         "layout" => reformat(snippet, language, random),
         "30 % of names" => rename(snippet, language, 0.3, random),
@@ -104,10 +132,34 @@ enum Kind {
     Quoted,
 }
 
+/// The mark that opened the long comment or quoted text in which a text ends, or nothing.
+pub fn inside(text: &str, language: &Language) -> &'static str {
+    let last = parts(text, language).last().map_or("", |(_, part)| *part);
+    let block = language.block_comments.into_iter();
+    let quotes = language.long_quotes.iter().map(|quote| (*quote, *quote));
+    let open = block.chain(quotes).find(|(open, close)| {
+        let rest = last.strip_prefix(open);
+        rest.is_some_and(|rest| !rest.ends_with(close))
+    });
+    open.map_or("", |(open, _)| open)
+}
+
 /// Cuts a snippet; all parts together are the snippet.
 fn parts<'t>(text: &'t str, language: &Language) -> Vec<(Kind, &'t str)> {
     let mut parts = Vec::new();
     let mut at = 0;
+    if !language.inside.is_empty() {
+        let block = language.block_comments;
+        let block = block.filter(|(open, _)| *open == language.inside);
+        let close = block.map_or(language.inside, |(_, close)| close);
+        let kind = if close == "`" {
+            Kind::Quoted
+        } else {
+            Kind::Comment // Python's are of three quotes
+        };
+        at = text.find(close).map_or(text.len(), |end| end + close.len());
+        parts.push((kind, &text[..at]));
+    }
     while let Some(letter) = text[at..].chars().next() {
         let rest = &text[at..];
         let to_line_end = rest.find('\n').unwrap_or(rest.len());
@@ -310,6 +362,91 @@ const JAVASCRIPT: &[&str] = &[
     "while",
     "with",
     "yield",
+];
+const GO: &[&str] = &[
+    "break",
+    "case",
+    "chan",
+    "const",
+    "continue",
+    "default",
+    "defer",
+    "else",
+    "fallthrough",
+    "for",
+    "func",
+    "go",
+    "goto",
+    "if",
+    "import",
+    "interface",
+    "map",
+    "package",
+    "range",
+    "return",
+    "select",
+    "struct",
+    "switch",
+    "type",
+    "var",
+    "nil",
+    "true",
+    "false",
+];
+const JAVA: &[&str] = &[
+    "abstract",
+    "assert",
+    "boolean",
+    "break",
+    "byte",
+    "case",
+    "catch",
+    "char",
+    "class",
+    "const",
+    "continue",
+    "default",
+    "do",
+    "double",
+    "else",
+    "enum",
+    "extends",
+    "final",
+    "finally",
+    "float",
+    "for",
+    "goto",
+    "if",
+    "implements",
+    "import",
+    "instanceof",
+    "int",
+    "interface",
+    "long",
+    "native",
+    "new",
+    "package",
+    "private",
+    "protected",
+    "public",
+    "return",
+    "short",
+    "static",
+    "strictfp",
+    "super",
+    "switch",
+    "synchronized",
+    "this",
+    "throw",
+    "throws",
+    "transient",
+    "try",
+    "void",
+    "volatile",
+    "while",
+    "true",
+    "false",
+    "null",
 ];
 const C: &[&str] = &[
     "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else",

@@ -1,9 +1,10 @@
 //! How well edited suggestions are found again, and how often other code is taken for one.
 //!
-//! Packages are dealt into three heaps: suggestions are cut from the first, other code from the
-//! second, and what stands in many files of the third is common. A false match is a piece of 30 lines
-//! from the second heap for which any suggestion is named; pairs that have four long lines in common
-//! are counted apart as copies, which real code has.
+//! Packages are dealt by their owners into three heaps: suggestions are cut from the first, other code
+//! from the second, and what packages of several owners of the third have is common. A false match is
+//! a piece of 30 lines from the second heap for which any suggestion is named. Pairs that have four
+//! long lines in common, or are of two versions of one file, are counted apart as copies, which real
+//! code has. Files that say that a program wrote them are left out.
 //!
 //! ```text
 //! cargo run --release -p lineage --example measure -- --language rust FOLDER…
@@ -40,7 +41,7 @@ use crate::edit::{KINDS, Language};
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// python, rust, javascript, typescript or c
+    /// python, rust, javascript, typescript, go, java or c
     #[arg(long)]
     language: String,
     /// Suggestions in the store
@@ -52,8 +53,8 @@ struct Arguments {
     /// Files that tell what is common
     #[arg(long, default_value_t = 1000)]
     files: usize,
-    /// A fingerprint in so many of a thousand of these files is common; 0: none is
-    #[arg(long, default_value_t = 8)]
+    /// A fingerprint in these files of so many families is common; 0: none is
+    #[arg(long, default_value_t = 3)]
     common: usize,
     /// Common is what this library says, and not what is found
     #[arg(long)]
@@ -61,7 +62,7 @@ struct Arguments {
     /// Adds the most common fingerprints of the third heap to a file, at most so many, and ends
     #[arg(long, value_name = "FILE")]
     write_common: Option<PathBuf>,
-    #[arg(long, default_value_t = 5000)]
+    #[arg(long, default_value_t = 20_000)]
     at_most: usize,
     /// Lines of a suggestion, least and most
     #[arg(long, default_value_t = 8)]
@@ -73,6 +74,12 @@ struct Arguments {
     /// Another limit, such as shape12.1=5:0.5
     #[arg(long, value_parser = limit)]
     limit: Vec<Limit>,
+    /// Only packages of one half, 0 or 1: limits are found on one and judged on the other
+    #[arg(long)]
+    half: Option<u64>,
+    /// Prints so many false matches
+    #[arg(long, default_value_t = 0)]
+    print: usize,
     /// Folders with code
     folders: Vec<PathBuf>,
 }
@@ -81,32 +88,51 @@ fn main() {
     let arguments = Arguments::parse();
     let language = Language::of(&arguments.language);
     let mut random = StdRng::seed_from_u64(arguments.seed);
-    let mut heaps: [Vec<PathBuf>; 3] = Default::default();
+    let mut heaps: [Vec<(PathBuf, String)>; 3] = Default::default();
+    let mut families: HashMap<PathBuf, String> = HashMap::new();
     for folder in &arguments.folders {
         for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
             let Ok(entry) = entry else { continue };
             if entry.file_type().is_file() && is_code(entry.path(), &language) {
-                heaps[heap_of(folder, entry.path())].push(entry.into_path());
+                let package = package_of(folder, entry.path());
+                let family = families
+                    .entry(package)
+                    .or_insert_with_key(|package| family_of(package));
+                let (heap, half) = heap_of(family);
+                if heap == 2 || arguments.half.is_none_or(|wanted| wanted == half) {
+                    heaps[heap].push((entry.into_path(), family.clone()));
+                }
             }
         }
     }
-    let texts = [600, 600, arguments.files];
-    let mut take = |heap: usize| -> Vec<String> {
+    let files = if arguments.shipped {
+        0
+    } else {
+        arguments.files
+    };
+    let texts = [600, 600, files];
+    let mut take = |heap: usize| -> Vec<File> {
         heaps[heap].shuffle(&mut random);
-        let texts_of_heap = heaps[heap].iter().filter_map(text_of);
+        let texts_of_heap = heaps[heap].iter().filter_map(File::read);
         texts_of_heap.take(texts[heap]).collect::<Vec<_>>()
     };
     let (first, second, third) = (take(0), take(1), take(2));
-    let mut cut = |texts: &[String], count: usize, least: usize, most: usize| {
+    let mut cut = |files: &[File], count: usize, least: usize, most: usize| {
         let mut pieces = Vec::new();
         while pieces.len() < count {
-            let lines: Vec<&str> = texts.choose(&mut random).unwrap().lines().collect();
+            let file = random.random_range(0..files.len());
+            let lines: Vec<&str> = files[file].text.lines().collect();
             let length = random.random_range(least..=most).min(lines.len());
             let start = random.random_range(0..=lines.len() - length);
             let piece = lines[start..start + length].join("\n");
             let bytes: usize = piece.split_whitespace().map(str::len).sum();
             if bytes >= 12 * least {
-                pieces.push(piece);
+                let before = lines[..start].join("\n");
+                pieces.push(Piece {
+                    file,
+                    inside: edit::inside(&before, &language),
+                    text: piece,
+                });
             }
         }
         pieces
@@ -119,17 +145,18 @@ fn main() {
     );
     let others = cut(&second, arguments.others, 30, 30);
 
-    let mut files_with: HashMap<i64, usize> = HashMap::new();
-    for text in &third {
+    let mut families_with: HashMap<i64, HashSet<&str>> = HashMap::new();
+    for file in &third {
         let mut query = Query::default();
-        query.add(text);
+        query.add(&file.text);
         for value in query.fingerprints() {
-            *files_with.entry(value).or_default() += 1;
+            families_with.entry(value).or_default().insert(&file.family);
         }
     }
-    let enough = (third.len() * arguments.common).div_ceil(1000).max(2);
-    let common = files_with.into_iter();
-    let common = common.filter(|(_, files)| arguments.common > 0 && *files >= enough);
+    let common = families_with.into_iter();
+    let common = common.map(|(value, families)| (value, families.len()));
+    let common =
+        common.filter(|(_, families)| arguments.common > 0 && *families >= arguments.common);
     if let Some(file) = &arguments.write_common {
         return write_common(file, common.collect(), arguments.at_most);
     }
@@ -141,6 +168,12 @@ fn main() {
     // The first that is found counts.
     let limits = arguments.limit.iter().copied().chain(Limit::ALL).collect();
     let store = Store::of(&suggestions, common, limits);
+    let bytes: usize = suggestions.iter().map(|piece| piece.text.len()).sum();
+    let owners = |files: &[File]| {
+        let families: HashSet<&str> = files.iter().map(|file| file.family.as_str()).collect();
+        families.len()
+    };
+    println!("owners of packages {} {}", owners(&first), owners(&second));
     println!(
         "{}: files {} {} {}, {} suggestions of {} bytes, {} fingerprints per KB, {} common",
         arguments.language,
@@ -148,16 +181,15 @@ fn main() {
         second.len(),
         third.len(),
         suggestions.len(),
-        suggestions.iter().map(String::len).sum::<usize>() / suggestions.len(),
-        store.rows.values().map(Vec::len).sum::<usize>() * 1024
-            / suggestions.iter().map(String::len).sum::<usize>(),
+        bytes / suggestions.len(),
+        store.rows.values().map(Vec::len).sum::<usize>() * 1024 / bytes,
         store.common.len(),
     );
 
     let mut names: Vec<Vec<&str>> = SCHEMES.iter().map(|scheme| vec![scheme.name]).collect();
     names.push(SCHEMES.iter().map(|scheme| scheme.name).collect());
     let mut context = |edited: &str| {
-        let lines: Vec<&str> = second.choose(&mut random).unwrap().lines().collect();
+        let lines: Vec<&str> = second.choose(&mut random).unwrap().text.lines().collect();
         let middle = random.random_range(0..lines.len());
         let (before, after) = lines.split_at(middle);
         let before = &before[middle.saturating_sub(100)..];
@@ -169,7 +201,7 @@ fn main() {
     for kind in KINDS {
         let edited = suggestions
             .iter()
-            .map(|piece| edit::apply(kind, piece, &language, &mut edits));
+            .map(|piece| edit::apply(kind, &piece.text, piece.inside, &language, &mut edits));
         let edited: Vec<String> = edited.collect();
         table.push((
             (*kind).to_owned(),
@@ -204,14 +236,31 @@ fn main() {
         }
         println!();
     }
-    let lines: Vec<HashSet<String>> = suggestions.iter().map(|piece| long_lines(piece)).collect();
+    let lines: Vec<HashSet<String>> = suggestions
+        .iter()
+        .map(|piece| long_lines(&piece.text))
+        .collect();
     let mut wrong = vec![(0, 0); sets];
+    let mut printed = 0;
     for other in &others {
-        let own = long_lines(other);
-        for (set, found) in per_scheme(&store.ask(other)).into_iter().enumerate() {
-            let copied = |number: &usize| lines[*number].intersection(&own).count() >= 4;
+        let own = long_lines(&other.text);
+        let copied = |number: &usize| {
+            let of = &first[suggestions[*number].file];
+            lines[*number].intersection(&own).count() >= 4 || of.is_copy_of(&second[other.file])
+        };
+        let named = store.ask(&other.text);
+        for (set, found) in per_scheme(&named).into_iter().enumerate() {
             wrong[set].0 += usize::from(found.iter().any(|number| !copied(number)));
             wrong[set].1 += usize::from(found.iter().any(copied));
+        }
+        for (number, by) in named.iter().filter(|(number, _)| !copied(number)) {
+            if printed < arguments.print {
+                printed += 1;
+                let piece = &suggestions[*number];
+                let (of, other_of) = (&first[piece.file].path, &second[other.file].path);
+                println!("=== {by:?} {}\n{}", of.display(), piece.text);
+                println!("--- {}\n{}", other_of.display(), other.text);
+            }
         }
     }
     for (what, of) in [("% false", 0), ("% copies", 1)] {
@@ -229,7 +278,7 @@ fn main() {
 
 /// The file is a list of sorted numbers, each of 8 bytes, the least first.
 fn write_common(file: &Path, mut common: Vec<(i64, usize)>, at_most: usize) {
-    common.sort_by_key(|(value, files)| (std::cmp::Reverse(*files), *value));
+    common.sort_by_key(|(value, families)| (std::cmp::Reverse(*families), *value));
     let before = std::fs::read(file).unwrap_or_default();
     let (before, _) = before.as_chunks::<8>();
     let mut all: Vec<i64> = before
@@ -268,10 +317,11 @@ struct Store {
 }
 
 impl Store {
-    fn of(suggestions: &[String], common: HashSet<i64>, limits: Vec<Limit>) -> Self {
+    fn of(suggestions: &[Piece], common: HashSet<i64>, limits: Vec<Limit>) -> Self {
         let mut rows: HashMap<i64, Vec<Row<usize>>> = HashMap::new();
-        for (number, text) in suggestions.iter().enumerate() {
-            for (scheme, values) in (Suggestion { text: text.clone() }).fingerprints() {
+        for (number, piece) in suggestions.iter().enumerate() {
+            let text = piece.text.clone();
+            for (scheme, values) in (Suggestion { text }).fingerprints() {
                 for fingerprint in &values {
                     rows.entry(*fingerprint).or_default().push(Row {
                         suggestion: number,
@@ -341,37 +391,89 @@ fn is_code(path: &Path, language: &Language) -> bool {
     ours && !GENERATED.iter().any(|word| name.contains(word))
 }
 
-/// The heap of a package, by the first word of its name, so that all versions are in one.
-fn heap_of(folder: &Path, path: &Path) -> usize {
+/// The folder of the package that a file is of.
+fn package_of(folder: &Path, path: &Path) -> PathBuf {
     let inside = path.strip_prefix(folder).unwrap();
-    let parts: Vec<_> = inside.iter().map(|part| part.to_string_lossy()).collect();
-    let at = parts
-        .iter()
-        .rposition(|part| part == "node_modules")
-        .map_or(0, |at| at + 1);
-    let name = parts
-        .get(at)
-        .map_or("", |part| part.trim_start_matches(['@', '_']));
-    let word = name
-        .split(|letter: char| !letter.is_alphabetic())
-        .next()
-        .unwrap_or_default();
-    let hash = word
-        .to_lowercase()
-        .bytes()
-        .fold(7_u64, |hash, byte| hash.wrapping_mul(31) + u64::from(byte));
-    match (hash.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) % 20 {
-        0..=7 => 0,
-        8..=14 => 1,
-        _ => 2,
-    }
+    let parts: Vec<_> = inside.iter().collect();
+    let modules = parts.iter().rposition(|part| *part == "node_modules");
+    let at = modules.map_or(0, |at| at + 1);
+    let scoped = parts[at].to_string_lossy().starts_with('@');
+    let end = (at + 1 + usize::from(scoped)).min(parts.len());
+    folder.join(parts[..end].iter().collect::<PathBuf>())
 }
 
-/// A file's text, if people may have written it.
-fn text_of(path: &PathBuf) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let written = text.lines().count() >= 35 && text.len() < 2_000_000;
-    (written && text.lines().all(|line| line.len() < 400)).then_some(text)
+/// Who a package is of: the owner of its repository, and if that is not told the first word of its
+/// name. What one owner writes twice is of one origin.
+fn family_of(package: &Path) -> String {
+    let manifests = ["Cargo.toml", "package.json", "METADATA"].into_iter();
+    let text: String = manifests
+        .filter_map(|name| std::fs::read_to_string(package.join(name)).ok())
+        .collect();
+    let owner = text.match_indices("github.com").find_map(|(at, mark)| {
+        let rest = text[at + mark.len()..].trim_start_matches(['/', ':']);
+        let end = rest.find(|letter: char| !(letter.is_alphanumeric() || letter == '-'))?;
+        let (owner, rest) = rest.split_at(end);
+        (rest.starts_with('/') && owner != "sponsors").then_some(owner)
+    });
+    let name = package.file_name().unwrap().to_string_lossy();
+    let word = name.split(|letter: char| !letter.is_alphabetic()).next();
+    owner.or(word).unwrap_or_default().to_lowercase()
+}
+
+/// The heap of a family and its half.
+fn heap_of(family: &str) -> (usize, u64) {
+    let hash = family.bytes().fold(7_u64, |hash, byte| {
+        hash.wrapping_mul(31).wrapping_add(u64::from(byte))
+    });
+    let number = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+    let heap = match number % 10 {
+        0..=2 => 0,
+        3..=5 => 1,
+        _ => 2,
+    };
+    (heap, number / 10 % 2)
+}
+
+/// A file of code.
+struct File {
+    path: PathBuf,
+    /// Who its package is of.
+    family: String,
+    text: String,
+    /// Its long lines.
+    lines: HashSet<String>,
+}
+
+/// Lines of a file.
+struct Piece {
+    file: usize,
+    text: String,
+    /// In what comment or quoted text of the file it begins.
+    inside: &'static str,
+}
+
+impl File {
+    /// A file, if people may have written it.
+    fn read((path, family): &(PathBuf, String)) -> Option<Self> {
+        let text = std::fs::read_to_string(path).ok()?;
+        let written = text.lines().count() >= 35 && text.len() < 2_000_000;
+        let head: Vec<&str> = text.lines().take(20).collect();
+        let head = head.join("\n").to_lowercase();
+        let generated = GENERATED_HEADS.iter().any(|word| head.contains(word));
+        (written && !generated && text.lines().all(|line| line.len() < 400)).then(|| Self {
+            path: path.clone(),
+            family: family.clone(),
+            lines: long_lines(&text),
+            text,
+        })
+    }
+
+    /// Whether both are versions of one file: packages hold each other's files.
+    fn is_copy_of(&self, other: &Self) -> bool {
+        let both = self.lines.intersection(&other.lines).count();
+        self.path.file_name() == other.path.file_name()
+            && both * 2 >= self.lines.len().min(other.lines.len())
+    }
 }
 
 /// Parts of paths of generated and of test code.
@@ -383,9 +485,23 @@ const GENERATED: &[&str] = &[
     "/tables",
     "/test/",
     "/tests/",
+    "/third_party/",
+    "/vendor/",
     "bindgen",
     "lib2to3",
     "pydoc_data",
     "site-packages",
     "windows",
+];
+
+/// What generated files say of themselves.
+const GENERATED_HEADS: &[&str] = &[
+    "@generated",
+    "auto-generated",
+    "autogenerated",
+    "automatically generated",
+    "code generated",
+    "do not edit",
+    "generated by",
+    "generated from",
 ];
