@@ -296,124 +296,10 @@ impl TryFrom<RawConfig> for Config {
         let policy = canonical(&raw);
         let policy_digest = data_encoding::HEXLOWER.encode(&Sha256::digest(policy.as_bytes()));
         let mut faults = Faults::default();
-        let name = |text: &str| {
-            (1..=40).contains(&text.len())
-                && text
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        };
-        let label = |text: &str| {
-            (1..=64).contains(&text.len())
-                && text
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
-        };
-        faults.check(
-            name(&raw.deployment),
-            "deployment",
-            "not 1 to 40 of a-z, 0-9 and -",
-        );
-        faults.check(
-            host(&raw.hosts.domain),
-            "hosts.domain",
-            "not a host name in lower case",
-        );
-        let port = u16::try_from(raw.hosts.port.0).unwrap_or(0);
-        faults.check(port > 0, "hosts.port", "not 1 to 65535");
-        faults.check(
-            !raw.identity.issuers.is_empty(),
-            "identity.issuers",
-            "empty",
-        );
-        let mut seen = HashSet::new();
-        for (index, issuer) in raw.identity.issuers.iter().enumerate() {
-            let path = format!("identity.issuers[{index}]");
-            let twice = !seen.insert(issuer.issuer.clone());
-            faults.check(!twice, &path, "this issuer stands twice");
-            check_issuer(issuer, &path, &mut faults);
-        }
-        let env = &raw.credential.env;
-        faults.check(
-            env.starts_with("GATE_") && label(env),
-            "credential.env",
-            "not the name of an environment variable that starts with GATE_",
-        );
-        faults.check(
-            !raw.roles.is_empty(),
-            "roles",
-            "empty: nobody could do anything",
-        );
-        let mut seen = HashSet::new();
-        for (index, role) in raw.roles.iter().enumerate() {
-            let path = format!("roles[{index}]");
-            faults.check(label(&role.name), &format!("{path}.name"), "not a name");
-            let twice = !seen.insert(role.name.clone());
-            faults.check(!twice, &format!("{path}.name"), "this name stands twice");
-            faults.check(!role.groups.is_empty(), &format!("{path}.groups"), "empty");
-            faults.check(!role.models.is_empty(), &format!("{path}.models"), "empty");
-            let endpoints = format!("{path}.endpoints");
-            faults.check(!role.endpoints.is_empty(), &endpoints, "empty");
-        }
+        check_people(&raw, &mut faults);
         let detectors = Detectors::of(&raw.masking, &mut faults);
-        let mut seen = HashSet::new();
-        for (index, rule) in raw.rules.iter().enumerate() {
-            let path = format!("rules[{index}]");
-            faults.check(label(&rule.name), &format!("{path}.name"), "not a name");
-            let twice = !seen.insert(rule.name.clone());
-            faults.check(!twice, &format!("{path}.name"), "this name stands twice");
-            check_rule(rule, &detectors, &path, &mut faults);
-        }
-        match (raw.enforcement, raw.observe_until) {
-            (Enforcement::Observe, None) => {
-                faults.check(false, "observe_until", "missing: enforcement is observe");
-            }
-            (Enforcement::Enforce, Some(_)) => {
-                faults.check(false, "observe_until", "only where enforcement is observe");
-            }
-            _ => {}
-        }
-        let mut seen = HashSet::new();
-        for (index, exemption) in raw.masking.exemptions.iter().enumerate() {
-            let path = format!("masking.exemptions[{index}]");
-            let twice = !seen.insert(&exemption.fingerprint);
-            faults.check(!twice, &path, "this fingerprint stands twice");
-            check_exemption(exemption, &path, &mut faults);
-        }
-        let many = raw.masking.exemptions.len() > MAX_EXEMPTIONS;
-        faults.check(!many, "masking.exemptions", "more than 1000");
-        let asks = |rule: &RawRule| matches!(rule.then, RawAction::AskApproval);
-        if let Some(approvals) = &raw.approvals {
-            check_approvals(approvals, &mut faults);
-        } else {
-            let reason = "missing: a rule demands ask_approval";
-            faults.check(!raw.rules.iter().any(asks), "approvals", reason);
-        }
-        let is_told = !raw.audit.cluster.is_empty();
-        faults.check(
-            is_told || !raw.audit.strict,
-            "audit.cluster",
-            "missing: audit.strict needs the sink's word",
-        );
-        faults.check(
-            is_told || raw.audit.when_full == WhenFull::DropContent,
-            "audit.cluster",
-            "missing: audit.when_full needs the sink's word",
-        );
-        faults.check(
-            raw.audit.max_content.0 <= 3 << 20,
-            "audit.max_content",
-            "more than 3MiB",
-        );
-        faults.check(
-            (1 << 20..=1 << 30).contains(&raw.audit.max_pending.0),
-            "audit.max_pending",
-            "not 1MiB to 1GiB",
-        );
-        faults.check(
-            (1..=16 << 20).contains(&raw.limits.max_request.0),
-            "limits.max_request",
-            "not 1 byte to 16MiB",
-        );
+        check_policy(&raw, &detectors, &mut faults);
+        check_limits(&raw, &mut faults);
         if !faults.0.is_empty() {
             return Err(faults.0);
         }
@@ -452,7 +338,7 @@ impl TryFrom<RawConfig> for Config {
             deployment: raw.deployment,
             hosts: Hosts {
                 domain: raw.hosts.domain,
-                port,
+                port: u16::try_from(raw.hosts.port.0).unwrap_or(0),
             },
             issuers: raw.identity.issuers.into_iter().map(Issuer::from).collect(),
             credential_env: raw.credential.env,
@@ -469,7 +355,7 @@ impl TryFrom<RawConfig> for Config {
             observed_until: raw.observe_until.map(end_of).unwrap_or_default(),
             max_content_bytes: usize::try_from(raw.audit.max_content.0).unwrap_or(0),
             max_pending_bytes: usize::try_from(raw.audit.max_pending.0).unwrap_or(0),
-            sink: is_told.then(|| Sink {
+            sink: (!raw.audit.cluster.is_empty()).then(|| Sink {
                 cluster: raw.audit.cluster,
                 strict: raw.audit.strict,
                 refuses: raw.audit.strict || raw.audit.when_full == WhenFull::Refuse,
@@ -587,6 +473,140 @@ impl Approvals {
             remember: raw.remember.0,
         }
     }
+}
+
+/// Who signs in how, with what the gateway asks upstream, and who may what.
+fn check_people(raw: &RawConfig, faults: &mut Faults) {
+    let name = |text: &str| {
+        (1..=40).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    faults.check(
+        name(&raw.deployment),
+        "deployment",
+        "not 1 to 40 of a-z, 0-9 and -",
+    );
+    faults.check(
+        host(&raw.hosts.domain),
+        "hosts.domain",
+        "not a host name in lower case",
+    );
+    faults.check(
+        (1..=65_535).contains(&raw.hosts.port.0),
+        "hosts.port",
+        "not 1 to 65535",
+    );
+    faults.check(
+        !raw.identity.issuers.is_empty(),
+        "identity.issuers",
+        "empty",
+    );
+    let mut seen = HashSet::new();
+    for (index, issuer) in raw.identity.issuers.iter().enumerate() {
+        let path = format!("identity.issuers[{index}]");
+        let twice = !seen.insert(issuer.issuer.clone());
+        faults.check(!twice, &path, "this issuer stands twice");
+        check_issuer(issuer, &path, faults);
+    }
+    let env = &raw.credential.env;
+    faults.check(
+        env.starts_with("GATE_") && label(env),
+        "credential.env",
+        "not the name of an environment variable that starts with GATE_",
+    );
+    faults.check(
+        !raw.roles.is_empty(),
+        "roles",
+        "empty: nobody could do anything",
+    );
+    let mut seen = HashSet::new();
+    for (index, role) in raw.roles.iter().enumerate() {
+        let path = format!("roles[{index}]");
+        faults.check(label(&role.name), &format!("{path}.name"), "not a name");
+        let twice = !seen.insert(role.name.clone());
+        faults.check(!twice, &format!("{path}.name"), "this name stands twice");
+        faults.check(!role.groups.is_empty(), &format!("{path}.groups"), "empty");
+        faults.check(!role.models.is_empty(), &format!("{path}.models"), "empty");
+        let endpoints = format!("{path}.endpoints");
+        faults.check(!role.endpoints.is_empty(), &endpoints, "empty");
+    }
+}
+
+/// What is masked, refused and asked about.
+fn check_policy(raw: &RawConfig, detectors: &Detectors, faults: &mut Faults) {
+    let mut seen = HashSet::new();
+    for (index, rule) in raw.rules.iter().enumerate() {
+        let path = format!("rules[{index}]");
+        faults.check(label(&rule.name), &format!("{path}.name"), "not a name");
+        let twice = !seen.insert(rule.name.clone());
+        faults.check(!twice, &format!("{path}.name"), "this name stands twice");
+        check_rule(rule, detectors, &path, faults);
+    }
+    match (raw.enforcement, raw.observe_until) {
+        (Enforcement::Observe, None) => {
+            faults.check(false, "observe_until", "missing: enforcement is observe");
+        }
+        (Enforcement::Enforce, Some(_)) => {
+            faults.check(false, "observe_until", "only where enforcement is observe");
+        }
+        _ => {}
+    }
+    let mut seen = HashSet::new();
+    for (index, exemption) in raw.masking.exemptions.iter().enumerate() {
+        let path = format!("masking.exemptions[{index}]");
+        let twice = !seen.insert(&exemption.fingerprint);
+        faults.check(!twice, &path, "this fingerprint stands twice");
+        check_exemption(exemption, &path, faults);
+    }
+    let many = raw.masking.exemptions.len() > MAX_EXEMPTIONS;
+    faults.check(!many, "masking.exemptions", "more than 1000");
+    let asks = |rule: &RawRule| matches!(rule.then, RawAction::AskApproval);
+    if let Some(approvals) = &raw.approvals {
+        check_approvals(approvals, faults);
+    } else {
+        let reason = "missing: a rule demands ask_approval";
+        faults.check(!raw.rules.iter().any(asks), "approvals", reason);
+    }
+}
+
+/// What is recorded, and how much at most.
+fn check_limits(raw: &RawConfig, faults: &mut Faults) {
+    let is_told = !raw.audit.cluster.is_empty();
+    faults.check(
+        is_told || !raw.audit.strict,
+        "audit.cluster",
+        "missing: audit.strict needs the sink's word",
+    );
+    faults.check(
+        is_told || raw.audit.when_full == WhenFull::DropContent,
+        "audit.cluster",
+        "missing: audit.when_full needs the sink's word",
+    );
+    faults.check(
+        raw.audit.max_content.0 <= 3 << 20,
+        "audit.max_content",
+        "more than 3MiB",
+    );
+    faults.check(
+        (1 << 20..=1 << 30).contains(&raw.audit.max_pending.0),
+        "audit.max_pending",
+        "not 1MiB to 1GiB",
+    );
+    faults.check(
+        (1..=16 << 20).contains(&raw.limits.max_request.0),
+        "limits.max_request",
+        "not 1 byte to 16MiB",
+    );
+}
+
+/// A name of a role or rule, or of a variable.
+fn label(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
 fn call_pattern(rule: usize, raw: &RawToolCall) -> CallPattern {
