@@ -64,7 +64,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The usual: under ten minutes.
+    /// The usual: about ten minutes.
     pub fn full(program: PathBuf) -> Self {
         Self {
             runs: 5,
