@@ -42,6 +42,8 @@ pub(crate) struct Http {
     response_waits: bool,
     /// The exchange is counted as one that waits for people.
     held: bool,
+    /// Status of the answer that Envoy has shown.
+    status: Option<u16>,
 }
 
 /// Who has the request.
@@ -69,6 +71,7 @@ impl Http {
             request_whole: None,
             response_waits: false,
             held: false,
+            status: None,
         }
     }
 
@@ -358,6 +361,7 @@ impl HttpContext for Http {
                 return self.fail();
             }
         };
+        self.status = headers.one(":status").and_then(|it| it.parse().ok());
         let details = host::property(&["response", "code_details"]).unwrap_or_default();
         let source = if details == b"via_upstream" {
             ResponseSource::Upstream
@@ -396,8 +400,11 @@ impl HttpContext for Http {
             bytes.try_into().map_or(0, u64::from_le_bytes)
         };
         let flags = number(&["response", "flags"]);
+        // what the gateway answered itself it has not been shown
+        let shown = self.status.filter(|_| self.state == State::Forwarded);
+        let code = || u16::try_from(number(&["response", "code"])).unwrap_or(0);
         let end = End {
-            status: u16::try_from(number(&["response", "code"])).unwrap_or(0),
+            status: shown.unwrap_or_else(code),
             caller_left: flags & CALLER_LEFT != 0,
         };
         let closed = exchange.finish(&mut self.worker.borrow_mut(), end, host::now());

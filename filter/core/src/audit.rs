@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use contract::{Content, Envelope};
 use data_encoding::{Encoding, Specification};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -57,7 +58,8 @@ pub(crate) struct Draft {
     content: Content,
     /// Longer texts of the request's content.
     written: Vec<Written>,
-    findings: Vec<Value>,
+    /// As JSON, with commas between.
+    findings: String,
     findings_count: u64,
     by_detector: FindingCounts,
     unscanned: Vec<Value>,
@@ -94,7 +96,7 @@ impl Draft {
             },
             content: Content::default(),
             written: Vec::new(),
-            findings: Vec::new(),
+            findings: String::new(),
             findings_count: 0,
             by_detector: FindingCounts::new(),
             unscanned: Vec::new(),
@@ -381,7 +383,7 @@ impl Draft {
     fn tally(&mut self) {
         let envelope = &mut self.envelope;
         envelope.findings_count = i64::try_from(self.findings_count).ok();
-        envelope.findings = serde_json::to_string(&self.findings).ok();
+        envelope.findings = Some(format!("[{}]", self.findings));
         envelope.unscanned = serde_json::to_string(&self.unscanned).ok();
         envelope.unscanned_bytes = i64::try_from(self.unscanned_bytes).ok();
     }
@@ -438,15 +440,18 @@ impl Draft {
                 .by_detector
                 .entry((place, written.detector))
                 .or_default() += 1;
-            self.findings.push(json!({
-                "detector": written.detector,
-                "direction": "response",
-                "channel": written.channel,
-                "offset": written.offset,
-                "length": written.length,
-                "fingerprint": written.fingerprint,
-                "action": action,
-            }));
+            self.add_finding(&FindingEntry {
+                rule: None,
+                detector: written.detector,
+                direction: "response",
+                channel: &written.channel,
+                offset: written.offset,
+                length: written.length,
+                fingerprint: written.fingerprint.as_deref(),
+                confidence: None,
+                checksum: None,
+                action,
+            });
         }
     }
 
@@ -474,32 +479,55 @@ impl Draft {
         action: &str,
         rule_of: impl Fn(&str, bool) -> Option<&'r str>,
     ) {
-        self.findings.extend(placed.iter().map(|placed| {
-            let detector = placed.finding.detector;
-            let rule = match placed.finding.passed {
+        for placed in placed {
+            let finding = &placed.finding;
+            let rule = match finding.passed {
                 Some(Passed::Exempt | Passed::Observed) => None,
-                passed => rule_of(detector, passed.is_some()),
+                passed => rule_of(finding.detector, passed.is_some()),
             };
-            json!({
-                "rule": rule,
-                "detector": detector,
-                "direction": direction,
-                "channel": placed.channel,
-                "offset": placed.finding.offset,
-                "length": placed.finding.length,
-                "fingerprint": placed.finding.fingerprint,
-                "confidence": placed.finding.confidence.name(),
-                "checksum": placed.finding.checksum,
-                "action": match placed.finding.passed {
+            self.add_finding(&FindingEntry {
+                rule,
+                detector: finding.detector,
+                direction,
+                channel: &placed.channel,
+                offset: finding.offset,
+                length: finding.length,
+                fingerprint: Some(&finding.fingerprint),
+                confidence: Some(finding.confidence.name()),
+                checksum: finding.checksum,
+                action: match finding.passed {
                     _ if placed.passed => "pass",
                     Some(Passed::Exempt) => "exempt",
                     Some(Passed::Rule) => "allow",
                     Some(Passed::Observed) => "observe",
                     None => action,
                 },
-            })
-        }));
+            });
+        }
     }
+
+    fn add_finding(&mut self, entry: &FindingEntry<'_>) {
+        if let Ok(entry) = serde_json::to_string(entry) {
+            self.findings
+                .push_str(if self.findings.is_empty() { "" } else { "," });
+            self.findings.push_str(&entry);
+        }
+    }
+}
+
+/// A finding as records show it.
+#[derive(Serialize)]
+struct FindingEntry<'e> {
+    detector: &'static str,
+    direction: &'e str,
+    channel: &'e str,
+    offset: u64,
+    length: u64,
+    fingerprint: Option<&'e str>,
+    action: &'e str,
+    rule: Option<&'e str>,
+    confidence: Option<&'static str>,
+    checksum: Option<bool>,
 }
 
 fn whole(bytes: u64) -> usize {

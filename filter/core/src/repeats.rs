@@ -3,23 +3,29 @@
 //! Of each longer text of a person's requests a digest of 128 bits is kept under a key that nobody
 //! outside has, so that no caller can make two texts with the same one. Behind it stand two facts:
 //!
-//! - nothing was found in the text: the detectors say the same of the same text each time;
+//! - what was found in the text, without the values: as long as the same values may pass, the same is
+//!   found in the same text;
 //! - where the text is recorded: a place in a record of the same hour, which takes its place in
 //!   the records after it.
 
 use std::collections::HashMap;
 use std::hash::Hasher as _;
 use std::num::NonZeroU32;
+use std::rc::Rc;
 use std::time::Duration;
 
 use contract::Epoch;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use crate::json::Span;
+use crate::mask;
 use crate::time::UnixTime;
 
 /// Texts kept in each of two generations, over all persons: less than 3 MB in all.
 const GENERATION: usize = 16 * 1024;
+
+/// The same of texts in which something was found: less than 3 MB in all.
+const FOUND_GENERATION: usize = 1024;
 
 /// Shorter texts are as quickly looked at, and hardly longer than a reference, in bytes.
 const WORTH: usize = 128;
@@ -37,8 +43,44 @@ pub struct Repeats {
     key: SipHasher13,
     /// As references show it.
     epoch: String,
-    young: HashMap<Digest, Known>,
-    old: HashMap<Digest, Known>,
+    known: Generations<Known>,
+    found: Generations<Rc<mask::Known>>,
+}
+
+/// What is kept of texts: of those that were used last.
+#[derive(Debug)]
+struct Generations<T> {
+    young: HashMap<Digest, T>,
+    old: HashMap<Digest, T>,
+    /// Size of one.
+    most: usize,
+}
+
+impl<T> Generations<T> {
+    fn new(most: usize) -> Self {
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            most,
+        }
+    }
+
+    /// The entry of a text, which is young again.
+    fn get(&mut self, text: Digest) -> Option<&T> {
+        if let Some(aged) = self.old.remove(&text) {
+            self.put(text, aged);
+        }
+        self.young.get(&text)
+    }
+
+    /// Sets the entry of a text.
+    fn put(&mut self, text: Digest, entry: T) {
+        if self.young.len() >= self.most && !self.young.contains_key(&text) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.old.remove(&text);
+        self.young.insert(text, entry);
+    }
 }
 
 /// What is known of a text.
@@ -103,8 +145,8 @@ impl Repeats {
         Self {
             key: SipHasher13::new_with_key(key),
             epoch: epoch.to_string(),
-            young: HashMap::new(),
-            old: HashMap::new(),
+            known: Generations::new(GENERATION),
+            found: Generations::new(FOUND_GENERATION),
         }
     }
 
@@ -119,6 +161,12 @@ impl Repeats {
         }
     }
 
+    /// Forgets all texts: what is found in them may be another from now on.
+    pub fn forget(&mut self) {
+        self.known = Generations::new(GENERATION);
+        self.found = Generations::new(FOUND_GENERATION);
+    }
+
     /// A text stands in the record of this number.
     pub fn recorded(&mut self, written: Written, seq: i64, now: UnixTime) {
         let Written {
@@ -128,23 +176,24 @@ impl Repeats {
         } = written;
         let (since, seq) = (u32::try_from(now.seconds()), u32::try_from(seq));
         if let (Ok(since), Ok(seq)) = (since, seq) {
-            self.known(text).recorded = Some(Recorded {
+            let recorded = Some(Recorded {
                 since,
                 seq,
                 start,
                 length,
             });
+            self.change(text, |known| known.recorded = recorded);
         }
     }
 
-    /// The entry of a text, among the young ones.
-    fn known(&mut self, text: Digest) -> &mut Known {
-        if self.young.len() >= GENERATION && !self.young.contains_key(&text) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        let old = &mut self.old;
-        let entry = self.young.entry(text);
-        entry.or_insert_with(|| old.remove(&text).unwrap_or_default())
+    fn known(&mut self, text: Digest) -> Known {
+        self.known.get(text).copied().unwrap_or_default()
+    }
+
+    fn change(&mut self, text: Digest, change: impl FnOnce(&mut Known)) {
+        let mut known = self.known(text);
+        change(&mut known);
+        self.known.put(text, known);
     }
 }
 
@@ -167,16 +216,27 @@ impl Texts<'_> {
 
     /// How many bytes the text has, if nothing was found in it before.
     pub fn clean(&mut self, text: Digest) -> Option<u64> {
-        self.repeats
-            .known(text)
-            .clean
-            .map(|length| length.get().into())
+        let clean = self.repeats.known(text).clean;
+        clean.map(|length| length.get().into())
     }
 
     /// Nothing was found in the text, which has so many bytes.
     pub fn add_clean(&mut self, text: Digest, length: usize) {
         let length = u32::try_from(length).ok();
-        self.repeats.known(text).clean = length.and_then(NonZeroU32::new);
+        let clean = length.and_then(NonZeroU32::new);
+        self.repeats.change(text, |known| known.clean = clean);
+    }
+
+    /// What was found in the text before.
+    pub(crate) fn found(&mut self, text: Digest) -> Option<Rc<mask::Known>> {
+        self.repeats.found.get(text).cloned()
+    }
+
+    /// This was found in the text, if it is little enough to keep.
+    pub(crate) fn add_found(&mut self, text: Digest, found: Option<mask::Known>) {
+        if let Some(found) = found {
+            self.repeats.found.put(text, Rc::new(found));
+        }
     }
 
     /// What is recorded in place of the text, if it stands in a record that is not too old:
@@ -223,7 +283,7 @@ mod tests {
             }
         }
         assert_eq!(ana.clean(digests[1]), None);
-        assert!(repeats.young.len() + repeats.old.len() <= 2 * GENERATION);
+        assert!(repeats.known.young.len() + repeats.known.old.len() <= 2 * GENERATION);
     }
 
     #[test]

@@ -377,6 +377,7 @@ impl Worker {
     pub(crate) fn passes(&mut self, direction: Direction, now: UnixTime) -> Rc<Passes> {
         if self.passes.until <= now {
             self.passes = PassesInForce::of(&self.config, now);
+            self.repeats.forget();
         }
         Rc::clone(match direction {
             Direction::Answer => &self.passes.answers,

@@ -763,7 +763,7 @@ fn in_pieces<'a>(pieces: impl Iterator<Item = &'a str>) -> (String, Vec<Finding>
     (out, findings)
 }
 
-fn text() -> impl Strategy<Value = String> {
+pub(super) fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(fragment(), 0..14).prop_map(|parts| parts.concat())
 }
 
@@ -969,7 +969,7 @@ fn boundary(text: &str, index: Index) -> usize {
 }
 
 /// An example without its marks, and where its value is.
-fn unmarked(example: &str) -> (String, usize, usize) {
+pub(super) fn unmarked(example: &str) -> (String, usize, usize) {
     match example.split_once('«') {
         None => (format!("x {example} y"), 2, 2 + example.len()),
         Some((before, rest)) => {
@@ -983,7 +983,7 @@ fn unmarked(example: &str) -> (String, usize, usize) {
     }
 }
 
-fn detectors() -> impl Iterator<Item = &'static detector::Detector> {
+pub(super) fn detectors() -> impl Iterator<Item = &'static detector::Detector> {
     patterns::detectors()
 }
 
@@ -993,7 +993,7 @@ fn mask(text: &str) -> (String, Vec<Finding>) {
     (out.unwrap_or_else(|| text.to_owned()), findings)
 }
 
-fn masker() -> Masker {
+pub(super) fn masker() -> Masker {
     person("mia")
 }
 

@@ -304,24 +304,33 @@ impl<'s> Reader<'_, 's> {
         }
     }
 
-    /// Masks a text, unless it is known that nothing is in it.
+    /// Masks a text; what is known to be in it is not searched again.
     fn known_text(
         &mut self,
         digest: Digest,
         path: &Path<'s>,
         (span, text): (Span, Text<'s>),
     ) -> Option<String> {
+        let (masker, scan) = (self.masker, &mut self.scan);
         let texts = &mut self.record.seen;
         if let Some(length) = texts.clean(digest) {
-            self.scan.scanned += length;
+            scan.scanned += length;
             return None;
         }
         let text = text.decode();
-        let masked = self.scan.mask(self.masker, &text, || channel_name(path));
-        match &masked {
-            Some(masked) => self.edits.replace_text(span, masked),
-            None => texts.add_clean(digest, text.len()),
-        }
+        let known = texts.found(digest);
+        let known = known.and_then(|it| it.mask(&text, &mut scan.fresh));
+        let masked = known.or_else(|| {
+            let masked = masker.mask(&text, &mut scan.fresh);
+            match &masked {
+                Some(masked) => texts.add_found(digest, masker.known(&text, masked, &scan.fresh)),
+                None => texts.add_clean(digest, text.len()),
+            }
+            masked
+        });
+        scan.scanned += text.len() as u64;
+        scan.place(|| channel_name(path));
+        self.edits.replace_text(span, masked.as_ref()?);
         masked
     }
 

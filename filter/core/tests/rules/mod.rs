@@ -198,6 +198,29 @@ fn an_exempt_value_passes_both_ways_until_its_last_day_is_over() {
 }
 
 #[test]
+fn a_text_that_was_sent_while_a_value_was_exempt_is_masked_when_it_is_not() {
+    let hidden = data_encoding::BASE64.encode(TOKEN.as_bytes());
+    for secret in [TOKEN, &hidden] {
+        let given = body(&format!("{} {secret} b", "some words, ".repeat(20)));
+        let mut bench = with(json!([]), json!([]));
+        let (exchange, _) = bench.chat(&given);
+        let exempt = json!([{
+            "fingerprint": fingerprint(&bench.finish(exchange, 200)),
+            "owner": "tests", "reason": "invented", "until": "2027-01-15"
+        }]);
+        let mut bench = with(json!([]), exempt);
+        for _ in 0..2 {
+            let (_, step) = bench.chat(&given);
+            assert!(sent(step, &given).contains(secret));
+        }
+        let (mut exchange, _) = bench.begin(bench.headers("POST", "/chat/completions", &[]), false);
+        let next_day = NOW + std::time::Duration::from_hours(16);
+        let step = exchange.request_body(&mut bench.worker, given.as_bytes(), next_day);
+        assert!(!sent(step, &given).contains(secret));
+    }
+}
+
+#[test]
 fn while_the_gateway_observes_nothing_changes_but_the_record() {
     let rules = json!([
         rule("none", &json!({ "at_least": 1, "direction": "any" }), "deny"),

@@ -25,7 +25,7 @@ impl Recorder {
         let (limits, watch) = (Limits::default(), Watch::default());
         mask_request(
             Api::Chat,
-            &masker(),
+            &masker().keeping(),
             body.as_bytes(),
             &limits,
             &watch,
@@ -132,12 +132,12 @@ fn what_is_found_is_the_same_each_time() {
         let text = message["content"].to_string();
         let mut ana = recorder.repeats.of("ana");
         let digest = ana.digest(text.trim_matches('"')).unwrap();
-        ana.clean(digest).is_some()
+        (ana.clean(digest).is_some(), ana.found(digest).is_some())
     };
     let known = [1, 2, 4].map(|at| known(&sent["messages"][at]));
     assert_eq!(
         known,
-        [true, true, false],
+        [(true, false), (true, false), (false, true)],
         "a text with a secret is not clean"
     );
 }
