@@ -16,7 +16,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 use crate::spoken;
 
@@ -62,6 +62,24 @@ impl Span {
     /// Number of bytes.
     pub fn length(self) -> usize {
         self.end.saturating_sub(self.start)
+    }
+
+    /// The same span in what stands so many bytes later.
+    #[must_use]
+    pub fn moved(self, by: usize) -> Self {
+        Self {
+            start: self.start + by,
+            end: self.end + by,
+        }
+    }
+
+    /// The same span, counted from `start` on.
+    #[must_use]
+    pub fn behind(self, start: usize) -> Self {
+        Self {
+            start: self.start.saturating_sub(start),
+            end: self.end.saturating_sub(start),
+        }
     }
 }
 
@@ -303,6 +321,45 @@ pub fn walk<'a, E: From<JsonError>>(
     source: &'a [u8],
     visit: &mut impl FnMut(&Path<'a>, Event<'a>) -> Result<(), E>,
 ) -> Result<(), E> {
+    walk_over(source, &mut Each(visit))
+}
+
+/// Reads one JSON value for who knows some objects in it already.
+pub trait Visit<'a, E> {
+    /// Takes what comes next.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ends the reading.
+    fn see(&mut self, path: &Path<'a>, event: Event<'a>) -> Result<(), E>;
+
+    /// Asks whether the object at this path, with which `rest` begins, needs to be read: its length
+    /// if not. Nothing is checked in it, so it must have been read before, as deep in a value as here.
+    fn pass_over(&mut self, path: &Path<'a>, at: usize, rest: &'a str) -> Option<usize>;
+}
+
+/// Knows nothing.
+struct Each<F>(F);
+
+impl<'a, E, F: FnMut(&Path<'a>, Event<'a>) -> Result<(), E>> Visit<'a, E> for Each<F> {
+    fn see(&mut self, path: &Path<'a>, event: Event<'a>) -> Result<(), E> {
+        (self.0)(path, event)
+    }
+
+    fn pass_over(&mut self, _: &Path<'a>, _: usize, _: &'a str) -> Option<usize> {
+        None
+    }
+}
+
+/// As [`walk`], for who knows some objects already.
+///
+/// # Errors
+///
+/// As of [`walk`].
+pub fn walk_over<'a, E: From<JsonError>>(
+    source: &'a [u8],
+    visit: &mut impl Visit<'a, E>,
+) -> Result<(), E> {
     let text = std::str::from_utf8(source).map_err(|_| JsonError::Encoding)?;
     let (open, path, keys) = (Vec::new(), Path::default(), Vec::new());
     Walker {
@@ -335,10 +392,7 @@ struct Opened {
 }
 
 impl<'a> Walker<'a> {
-    fn run<E: From<JsonError>>(
-        mut self,
-        visit: &mut impl FnMut(&Path<'a>, Event<'a>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn run<E: From<JsonError>>(mut self, visit: &mut impl Visit<'a, E>) -> Result<(), E> {
         loop {
             if self.value(visit)? {
                 continue;
@@ -377,15 +431,19 @@ impl<'a> Walker<'a> {
     }
 
     /// Reads one value; true if a container was opened and its first value comes next.
-    fn value<E: From<JsonError>>(
-        &mut self,
-        visit: &mut impl FnMut(&Path<'a>, Event<'a>) -> Result<(), E>,
-    ) -> Result<bool, E> {
+    fn value<E: From<JsonError>>(&mut self, visit: &mut impl Visit<'a, E>) -> Result<bool, E> {
         self.skip_space();
         let start = self.at;
         let value = match self.peek() {
             Some(b'"') => Value::Text(self.string()?),
-            Some(b'{') => return self.open(Container::Object, b'}', visit),
+            Some(b'{') => {
+                let rest = self.text.get(start..).unwrap_or_default();
+                if let Some(length) = visit.pass_over(&self.path, start, rest) {
+                    self.at += length;
+                    return Ok(false);
+                }
+                return self.open(Container::Object, b'}', visit);
+            }
             Some(b'[') => return self.open(Container::Array, b']', visit),
             Some(b'-' | b'0'..=b'9') => Value::Number(self.number()?),
             Some(b't') => self.literal("true", Value::Bool(true))?,
@@ -393,7 +451,7 @@ impl<'a> Walker<'a> {
             Some(b'n') => self.literal("null", Value::Null)?,
             _ => return Err(self.malformed().into()),
         };
-        visit(
+        visit.see(
             &self.path,
             Event::Value(
                 Span {
@@ -410,12 +468,12 @@ impl<'a> Walker<'a> {
         &mut self,
         container: Container,
         end: u8,
-        visit: &mut impl FnMut(&Path<'a>, Event<'a>) -> Result<(), E>,
+        visit: &mut impl Visit<'a, E>,
     ) -> Result<bool, E> {
         if self.open.len() >= MAX_DEPTH {
             return Err(JsonError::TooDeep.into());
         }
-        visit(&self.path, Event::Open(container))?;
+        visit.see(&self.path, Event::Open(container))?;
         self.open.push(Opened {
             container,
             start: self.at,
@@ -435,17 +493,14 @@ impl<'a> Walker<'a> {
     }
 
     /// Reads a key and its colon, and steps into its value.
-    fn key<E: From<JsonError>>(
-        &mut self,
-        visit: &mut impl FnMut(&Path<'a>, Event<'a>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn key<E: From<JsonError>>(&mut self, visit: &mut impl Visit<'a, E>) -> Result<(), E> {
         self.skip_space();
         let start = self.at;
         if self.peek() != Some(b'"') {
             return Err(self.malformed().into());
         }
         let key = self.string()?;
-        visit(
+        visit.see(
             &self.path,
             Event::Key(
                 Span {
@@ -467,10 +522,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Ends the innermost container, whose closing bracket is the next byte.
-    fn close<E: From<JsonError>>(
-        &mut self,
-        visit: &mut impl FnMut(&Path<'a>, Event<'a>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    fn close<E: From<JsonError>>(&mut self, visit: &mut impl Visit<'a, E>) -> Result<(), E> {
         self.at += 1;
         let Some(opened) = self.open.pop() else {
             return Err(self.malformed().into());
@@ -485,7 +537,7 @@ impl<'a> Walker<'a> {
             start: opened.start,
             end: self.at,
         };
-        visit(&self.path, Event::Close(opened.container, span))
+        visit.see(&self.path, Event::Close(opened.container, span))
     }
 
     fn string(&mut self) -> Result<Text<'a>, JsonError> {
@@ -599,6 +651,38 @@ fn has_twice(keys: &mut [Cow<'_, str>]) -> bool {
     keys.array_windows().any(|[a, b]| a == b)
 }
 
+/// Length of the object with which a text begins, by its brackets; what stands in it is not checked.
+pub fn object_length(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let (mut at, mut open) = (0, 0_usize);
+    loop {
+        match bytes.get(at)? {
+            b'"' => at = string_end(bytes, at + 1)?,
+            b'{' | b'[' => open += 1,
+            b'}' | b']' => {
+                open = open.checked_sub(1)?;
+                if open == 0 {
+                    return Some(at + 1);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// Place of the quote that ends the string whose inside begins at `from`.
+fn string_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes.get(at) == Some(&b'"') {
+            return Some(at);
+        }
+        at += 2;
+    }
+}
+
 /// Number of bytes before the first quote, backslash or control character; eight at a time.
 fn plain_length(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -641,6 +725,11 @@ impl Edits {
         let start = self.texts.len();
         push_string(&mut self.texts, text);
         self.edits.push((span, start..self.texts.len()));
+    }
+
+    /// Number of edits so far.
+    pub fn count(&self) -> usize {
+        self.edits.len()
     }
 
     /// Whether nothing is to change.

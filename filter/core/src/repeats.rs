@@ -7,6 +7,9 @@
 //!   found in the same text;
 //! - where the text is recorded: a place in a record of the same hour, which takes its place in
 //!   the records after it.
+//!
+//! Of the elements of a request's lists, such as messages, the same is kept where there is nothing in
+//! one but texts: then it is not read again.
 
 use std::collections::HashMap;
 use std::hash::Hasher as _;
@@ -27,6 +30,12 @@ const GENERATION: usize = 16 * 1024;
 /// The same of texts in which something was found: less than 3 MB in all.
 const FOUND_GENERATION: usize = 1024;
 
+/// The same of elements: less than 5 MB in all.
+const ELEMENT_GENERATION: usize = 4096;
+
+/// Most longer texts of an element that is kept.
+const ELEMENT_TEXTS: usize = 16;
+
 /// Shorter texts are as quickly looked at, and hardly longer than a reference, in bytes.
 const WORTH: usize = 128;
 
@@ -45,6 +54,18 @@ pub struct Repeats {
     epoch: String,
     known: Generations<Known>,
     found: Generations<Rc<mask::Known>>,
+    elements: Generations<Rc<Element>>,
+}
+
+/// An element of a list in which nothing was found and nothing decides, once it is read.
+#[derive(Debug)]
+pub(crate) struct Element {
+    /// Bytes of text that were looked at.
+    pub(crate) scanned: u64,
+    /// Its longer texts, and where they stand in it.
+    pub(crate) texts: Vec<(Digest, Span)>,
+    /// Names of tools that it offers.
+    pub(crate) tools: Vec<String>,
 }
 
 /// What is kept of texts: of those that were used last.
@@ -147,6 +168,7 @@ impl Repeats {
             epoch: epoch.to_string(),
             known: Generations::new(GENERATION),
             found: Generations::new(FOUND_GENERATION),
+            elements: Generations::new(ELEMENT_GENERATION),
         }
     }
 
@@ -165,6 +187,7 @@ impl Repeats {
     pub fn forget(&mut self) {
         self.known = Generations::new(GENERATION);
         self.found = Generations::new(FOUND_GENERATION);
+        self.elements = Generations::new(ELEMENT_GENERATION);
     }
 
     /// A text stands in the record of this number.
@@ -209,8 +232,7 @@ impl Texts<'_> {
         (text.len() >= WORTH).then(|| {
             let mut hasher = self.hasher;
             hasher.write(text.as_bytes());
-            let hash = hasher.finish128();
-            Digest([hash.h1, hash.h2])
+            digest(&hasher)
         })
     }
 
@@ -239,6 +261,31 @@ impl Texts<'_> {
         }
     }
 
+    /// The digest of an element as it is written, of the list of this name in a request of this kind;
+    /// `None` if it is not worth one.
+    pub(crate) fn element_digest(&self, kind: u8, list: &str, element: &str) -> Option<Digest> {
+        (element.len() >= WORTH).then(|| {
+            let mut hasher = self.hasher;
+            hasher.write_u8(kind);
+            hasher.write_usize(list.len());
+            hasher.write(list.as_bytes());
+            hasher.write(element.as_bytes());
+            digest(&hasher)
+        })
+    }
+
+    /// What is known of an element.
+    pub(crate) fn element(&mut self, element: Digest) -> Option<Rc<Element>> {
+        self.repeats.elements.get(element).cloned()
+    }
+
+    /// This is known of an element from now on, if it is little enough to keep.
+    pub(crate) fn add_element(&mut self, element: Digest, known: Element) {
+        if known.texts.len() <= ELEMENT_TEXTS && known.tools.len() <= 1 {
+            self.repeats.elements.put(element, Rc::new(known));
+        }
+    }
+
     /// What is recorded in place of the text, if it stands in a record that is not too old:
     /// `seen:EPOCH:SEQ:START+LENGTH`, the last two in characters.
     pub fn reference(&mut self, text: Digest, now: UnixTime) -> Option<String> {
@@ -253,6 +300,11 @@ impl Texts<'_> {
         let epoch = &self.repeats.epoch;
         (age < REFERRED).then(|| format!("seen:{epoch}:{seq}:{start}+{length}"))
     }
+}
+
+fn digest(hasher: &SipHasher13) -> Digest {
+    let hash = hasher.finish128();
+    Digest([hash.h1, hash.h2])
 }
 
 #[cfg(test)]

@@ -384,6 +384,27 @@ proptest! {
     }
 
     #[test]
+    fn an_object_is_as_long_as_the_reader_says(text in json_text(), after in "[]}\\\\\", a]{0,4}") {
+        let text = format!("{{\"key\":{text} }}");
+        let mut length = None;
+        let read = walk(text.as_bytes(), &mut |_, event| {
+            if let Event::Close(_, span) = event {
+                length = Some(span.end); // the last is that of the whole
+            }
+            Ok::<_, JsonError>(())
+        });
+        if read.is_ok() {
+            prop_assert_eq!(object_length(&format!("{text}{after}")), length);
+        }
+    }
+
+    #[test]
+    fn no_text_makes_the_length_of_an_object_panic(text in any::<String>()) {
+        let length = object_length(&text);
+        prop_assert!(length.is_none_or(|length| length <= text.len()));
+    }
+
+    #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         agrees_with_serde_json(&bytes);
     }

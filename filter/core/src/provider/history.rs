@@ -17,6 +17,8 @@ pub(super) struct History {
     blocks: Vec<Span>,
     /// The message says something that is not ours.
     says_more: bool,
+    /// Texts that were taken so far.
+    pub(super) taken: usize,
 }
 
 /// A text whose end has the form of ours; it counts only in an assistant's message.
@@ -59,6 +61,7 @@ impl History {
         let Some(left) = spoken::without_ours(text) else {
             return false;
         };
+        self.taken += 1;
         self.own.push(OwnText {
             span,
             left: left.len(),

@@ -223,6 +223,11 @@ impl<'w, 's> Items<'w, 's> {
         }
     }
 
+    /// Number of items so far, also of those that are too many.
+    pub(super) fn count(&self) -> usize {
+        self.kept.items.len() + usize::from(self.kept.overflow)
+    }
+
     /// Whether the message at hand is an answer of a model.
     pub(super) fn is_assistant(&self) -> bool {
         self.role.as_deref() == Some("assistant")

@@ -11,6 +11,8 @@ pub(super) struct Record<'w> {
     references: Edits,
     /// Texts without a reference.
     fresh: Vec<(Digest, Span)>,
+    /// All texts.
+    texts: Vec<(Digest, Span)>,
 }
 
 impl<'w> Record<'w> {
@@ -20,17 +22,34 @@ impl<'w> Record<'w> {
             now,
             references: Edits::default(),
             fresh: Vec::new(),
+            texts: Vec::new(),
         }
     }
 
     /// Takes note of a text; gives its digest if it is worth one.
     pub(super) fn text(&mut self, span: Span, text: Text<'_>) -> Option<Digest> {
         let digest = self.seen.digest(text.raw())?;
+        self.known_text(span, digest);
+        Some(digest)
+    }
+
+    /// Takes note of a text by its digest.
+    pub(super) fn known_text(&mut self, span: Span, digest: Digest) {
+        self.texts.push((digest, span));
         match self.seen.reference(digest, self.now) {
             Some(reference) => self.references.replace_text(span, &reference),
             None => self.fresh.push((digest, span)),
         }
-        Some(digest)
+    }
+
+    /// Takes what is recorded of a text that goes upstream as it came.
+    pub(super) fn masked(&mut self, span: Span, masked: &str) {
+        self.references.replace_text(span, masked);
+    }
+
+    /// The longer texts so far, in order.
+    pub(super) fn texts(&self) -> &[(Digest, Span)] {
+        &self.texts
     }
 
     /// The content, and where the fresh texts stand in it.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::json::{Container, Edits, Event, Path, Span, Step, Text, Value, walk};
+use crate::json::{
+    Container, Edits, Event, Path, Span, Step, Text, Value, Visit, object_length, walk_over,
+};
 use crate::mask::{Finding, Masker};
-use crate::repeats::{Digest, Texts};
+use crate::repeats::{Digest, Element, Texts};
 use crate::time::UnixTime;
 
 use super::history::History;
@@ -85,8 +87,9 @@ pub fn mask_request(
         model: None,
         stream: false,
         tools: Vec::new(),
+        element: None,
     };
-    walk(body, &mut |path, event| reader.see(path, event))?;
+    walk_over(body, &mut reader)?;
     let Reader {
         scan,
         mut edits,
@@ -149,9 +152,21 @@ struct Reader<'w, 's> {
     model: Option<String>,
     stream: bool,
     tools: Vec<String>,
+    /// The element of a list that is being read.
+    element: Option<Reading>,
 }
 
-impl<'s> Reader<'_, 's> {
+/// An element of a list, and where the reader was before it.
+struct Reading {
+    digest: Digest,
+    start: usize,
+    left: [u64; 6],
+    scanned: u64,
+    texts: usize,
+    tools: usize,
+}
+
+impl<'s> Visit<'s, Unreadable> for Reader<'_, 's> {
     fn see(&mut self, path: &Path<'s>, event: Event<'s>) -> Result<(), Unreadable> {
         self.scan.marks.clear();
         match event {
@@ -164,7 +179,84 @@ impl<'s> Reader<'_, 's> {
         if let Some(files) = &mut self.files {
             files.see(path, event, &self.scan.marks, &self.scan.values);
         }
+        if let (Event::Close(_, span), 2) = (event, path.depth()) {
+            self.close_element(span);
+        }
         Ok(())
+    }
+
+    fn pass_over(&mut self, path: &Path<'s>, at: usize, rest: &'s str) -> Option<usize> {
+        if path.depth() != 2 {
+            return None;
+        }
+        let steps = path.steps();
+        let &[Step::Key(list), Step::Index(_)] = &*steps else {
+            return None;
+        };
+        let length = object_length(rest)?;
+        let seen = &mut self.record.seen;
+        let digest = seen.element_digest(self.api as u8, list, rest.get(..length)?)?;
+        let Some(known) = seen.element(digest) else {
+            self.element = Some(Reading {
+                digest,
+                start: at,
+                left: self.left(),
+                scanned: self.scan.scanned,
+                texts: self.record.texts().len(),
+                tools: self.tools.len(),
+            });
+            return None;
+        };
+        self.scan.scanned += known.scanned;
+        self.tools.extend_from_slice(&known.tools);
+        for (text, span) in &known.texts {
+            self.record.known_text(span.moved(at), *text);
+        }
+        if self.api.request_part(&steps) == Part::Message {
+            let span = Span {
+                start: at,
+                end: at + length,
+            };
+            self.history.other(span, &mut self.edits);
+        }
+        Some(length)
+    }
+}
+
+impl<'s> Reader<'_, 's> {
+    /// What elements leave behind, in numbers that then change: findings, bytes that were not looked
+    /// at, edits, items, words of the gateway, calls.
+    fn left(&self) -> [u64; 6] {
+        let unscanned = self.scan.unscanned.iter().map(|it| it.count).sum();
+        let calls = self.files.as_ref().map_or(0, Files::calls);
+        [
+            self.scan.findings_count,
+            unscanned,
+            self.edits.count() as u64,
+            self.items.count() as u64,
+            self.history.taken as u64,
+            calls as u64,
+        ]
+    }
+
+    /// Keeps an element that has left nothing behind.
+    fn close_element(&mut self, span: Span) {
+        let Some(element) = self.element.take() else {
+            return;
+        };
+        if element.start != span.start || element.left != self.left() {
+            return;
+        }
+        let texts = self.record.texts().get(element.texts..).unwrap_or_default();
+        let texts = texts
+            .iter()
+            .map(|(text, at)| (*text, at.behind(span.start)));
+        let known = Element {
+            scanned: self.scan.scanned - element.scanned,
+            texts: texts.collect(),
+            tools: self.tools.get(element.tools..).unwrap_or_default().to_vec(),
+        };
+        self.record.seen.add_element(element.digest, known);
     }
 
     fn open(&mut self, path: &Path<'s>, container: Container) -> Result<(), Unreadable> {
@@ -371,11 +463,17 @@ impl<'s> Reader<'_, 's> {
                 scan,
                 edits,
                 items,
+                record,
                 ..
             } = self;
-            signed.close(scan, depth + 1, edits, &mut |part, masked, found| {
-                items.found(part, masked, found);
-            });
+            signed.close(
+                scan,
+                depth + 1,
+                (edits, record),
+                &mut |part, masked, found| {
+                    items.found(part, masked, found);
+                },
+            );
         }
         if !(2..=MAX_PART_DEPTH).contains(&depth) {
             return Ok(());
@@ -418,7 +516,7 @@ struct SignedTexts {
 struct SignedText {
     depth: usize,
     span: Span,
-    masked: Option<String>,
+    masked: String,
     findings: Vec<Finding>,
     channel: String,
     part: Part,
@@ -433,8 +531,7 @@ impl SignedTexts {
         (span, text): (Span, &str),
         part: Part,
     ) {
-        let (masked, findings) = scan.look(masker, text);
-        if !findings.is_empty() {
+        if let (Some(masked), findings) = scan.look(masker, text) {
             self.texts.push(SignedText {
                 depth: path.depth(),
                 span,
@@ -451,21 +548,21 @@ impl SignedTexts {
         &mut self,
         scan: &mut Scan,
         depth: usize,
-        edits: &mut Edits,
+        (edits, record): (&mut Edits, &mut Record<'_>),
         found: &mut impl FnMut(Part, String, &BTreeMap<&'static str, u64>),
     ) {
         let is_signed = self.signatures.pop_if(|at| *at >= depth).is_some();
         while let Some(text) = self.texts.pop_if(|text| text.depth >= depth) {
             scan.fresh = text.findings;
+            let masked = text.masked;
             if is_signed {
                 scan.place_passed(|| text.channel);
+                record.masked(text.span, &masked);
             } else {
                 scan.place(|| text.channel);
-                if let Some(masked) = &text.masked {
-                    edits.replace_text(text.span, masked);
-                }
+                edits.replace_text(text.span, &masked);
             }
-            found(text.part, text.masked.unwrap_or_default(), &scan.latest);
+            found(text.part, masked, &scan.latest);
         }
     }
 }
@@ -484,3 +581,6 @@ fn is_other_spelling(key: &str, deciding: &[&str]) -> bool {
         .iter()
         .any(|name| *name != key && key.chars().map(folded).eq(name.chars()))
 }
+
+#[cfg(test)]
+mod tests;

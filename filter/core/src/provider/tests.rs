@@ -329,6 +329,8 @@ fn signed_thinking_in_the_history_is_left_alone_and_recorded() {
         assert_eq!(request.findings_count, 1);
         assert!(request.findings[0].passed);
         assert_eq!(request.by_detector["github-pat"], 1);
+        let recorded = String::from_utf8(request.recorded).unwrap();
+        assert!(!recorded.contains(SECRET) && recorded.contains(&masked(SECRET)));
     }
     // A signature beside another block signs nothing here.
     let body = format!(

@@ -103,6 +103,8 @@ pub(in crate::provider) struct Files<'s> {
     block: Item<'s>,
     /// The files that calls read, by the calls' ids.
     read: HashMap<String, String>,
+    /// How many calls there were.
+    calls: usize,
     /// Texts that calls gave, by the calls' ids.
     results: Vec<(String, Masked)>,
 }
@@ -142,8 +144,14 @@ impl<'s> Files<'s> {
             message: Message::default(),
             block: Item::default(),
             read: HashMap::new(),
+            calls: 0,
             results: Vec::new(),
         })
+    }
+
+    /// Number of calls so far.
+    pub(in crate::provider) fn calls(&self) -> usize {
+        self.calls
     }
 
     /// Takes what stands at a path; `marks` are the values in it, if it is a text, of all `values`.
@@ -304,6 +312,7 @@ impl<'s> Files<'s> {
             return;
         };
         if is_call {
+            self.calls += 1;
             let name = item.name.map(|name| name.decode());
             if let (Some(name), Some(arguments)) = (name, item.arguments) {
                 let path = match arguments {
