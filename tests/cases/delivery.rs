@@ -1,12 +1,15 @@
 //! P9 and P10: records are kept until they are durable, and nothing passes without one if so
 //! configured.
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use anyhow::Result;
 use e2e::{
     bigquery::Row,
     caller::{Answer as Seen, Http, chat},
+    certs::Mutual,
+    ports,
+    sink::repository,
     upstream::{Answer, End},
     wait,
     world::{Builder, World},
@@ -149,6 +152,75 @@ async fn p10_nothing_goes_upstream_before_its_record_is_durable() {
     assert_eq!(waiting.await.unwrap().unwrap().status, 200);
     assert_eq!(world.upstream().requests().len(), 1);
     assert_whole(&world, 2).await;
+}
+
+/// The manual's way from Envoy to a sink on another host, with files of `folder`.
+fn to_another_host(folder: &Path) -> Value {
+    let manual = fs::read_to_string(repository().join("docs/operator.md")).unwrap();
+    let examples = manual.split("```text\n").skip(1);
+    let mut sockets = examples.filter(|example| example.starts_with("transport_socket:"));
+    let example = sockets.next().unwrap().split("```").next().unwrap();
+    let folder = format!("{}/", folder.display());
+    let example = example.replace("/etc/gate/", &folder);
+    serde_saphyr::from_str::<Value>(&example).unwrap()["transport_socket"].clone()
+}
+
+/// A world whose sink wants certificates; Envoy shows those of `gateway`.
+async fn with_tls(sink: Mutual, gateway: &Path) -> World {
+    let socket = to_another_host(gateway);
+    strict()
+        .sink(move |settings| {
+            let probes = ports::loopback(ports::free().unwrap());
+            settings.tls = Some((sink.sink, probes));
+        })
+        .bootstrap(move |bootstrap| {
+            for cluster in ["bigquery_sink", "bigquery_sink_http"] {
+                bootstrap.transport_socket(cluster, &socket);
+            }
+        })
+        .start()
+        .await
+        .unwrap()
+}
+
+/// Records that the sink has received.
+async fn received(world: &mut World) -> f64 {
+    let metrics = world.sink().metrics().await.unwrap();
+    let lines = metrics.lines();
+    let lines = lines.filter(|line| line.starts_with("sink_records_received_total"));
+    lines
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+        .sum()
+}
+
+#[tokio::test]
+async fn p9_records_reach_a_sink_on_another_host_as_the_manual_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificates = Mutual::in_folder(folder.path()).unwrap();
+    let mut world = with_tls(certificates, folder.path()).await;
+    world.upstream().script(Answer::text("Here you are."));
+    let answer = world.caller("ana").chat("hello").await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert_whole(&world, 1).await;
+    assert!(received(&mut world).await > 2.0);
+}
+
+#[tokio::test]
+async fn p10_a_sink_is_told_nothing_by_or_of_strangers() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sink = Mutual::in_folder(ours.path()).unwrap();
+    let stranger = Mutual::in_folder(theirs.path()).unwrap();
+    let trusted = |from: &Mutual| fs::read(&from.gateway[2]).unwrap();
+    // Envoy knows the sink, which does not know Envoy; then Envoy does not know the sink.
+    for authority in [trusted(&sink), trusted(&stranger)] {
+        fs::write(&stranger.gateway[2], authority).unwrap();
+        let mut world = with_tls(sink.clone(), theirs.path()).await;
+        let answer = world.caller("ana").chat("hello").await.unwrap();
+        assert_eq!(answer.json()["error"]["code"], "gateway_unavailable");
+        assert!(answer.body_text().contains("cannot record"));
+        assert_eq!(world.upstream().requests().len(), 0);
+        assert!(received(&mut world).await < 1.0);
+    }
 }
 
 #[tokio::test]

@@ -36,27 +36,84 @@ impl Certificates {
         fs::create_dir_all(folder)
             .with_context(|| format!("cannot create {}", folder.display()))?;
 
-        let mut authority = CertificateParams::default();
-        authority
-            .distinguished_name
-            .push(DnType::CommonName, "Copilot Gate test authority");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-
+        let authority = Authority::new("Copilot Gate test authority")?;
         let mut names = host_names(domain);
         names.extend(["localhost".to_owned(), "127.0.0.1".to_owned()]);
-        let mut leaf = CertificateParams::new(names)?;
-        leaf.distinguished_name.push(DnType::CommonName, domain);
-        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        leaf.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate()?;
-        let certificate = leaf.signed_by(&key, &authority)?;
-
+        let places = (&*files.certificate, &*files.key);
+        authority.sign(places, domain, names, ExtendedKeyUsagePurpose::ServerAuth)?;
         fs::write(&files.authority, authority.pem())?;
-        fs::write(&files.certificate, certificate.pem())?;
-        fs::write(&files.key, key.serialize_pem())?;
         Ok(files)
+    }
+}
+
+/// A certificate authority.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    /// Makes one of this name.
+    pub fn new(name: &str) -> Result<Self> {
+        let mut authority = CertificateParams::default();
+        authority.distinguished_name.push(DnType::CommonName, name);
+        authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+        Ok(Self(issuer))
+    }
+
+    /// Its own certificate, PEM.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Writes a certificate for these host names, and its key.
+    pub fn sign(
+        &self,
+        (certificate, key): (&Path, &Path),
+        name: &str,
+        hosts: Vec<String>,
+        purpose: ExtendedKeyUsagePurpose,
+    ) -> Result<()> {
+        let mut leaf = CertificateParams::new(hosts)?;
+        leaf.distinguished_name.push(DnType::CommonName, name);
+        leaf.extended_key_usages = vec![purpose];
+        leaf.use_authority_key_identifier_extension = true;
+        let pair = KeyPair::generate()?;
+        fs::write(certificate, leaf.signed_by(&pair, &self.0)?.pem())?;
+        fs::write(key, pair.serialize_pem())?;
+        Ok(())
+    }
+}
+
+/// Certificates of a sink and of a gateway that trust each other.
+#[derive(Clone, Debug)]
+pub struct Mutual {
+    /// The sink's certificate and key, and the authority of gateways, PEM.
+    pub sink: [PathBuf; 3],
+    /// The gateway's certificate and key, and the authority of sinks, PEM.
+    pub gateway: [PathBuf; 3],
+}
+
+impl Mutual {
+    /// Makes them in `folder`, with the names that the operator's manual uses.
+    pub fn in_folder(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let file = |name: &str| folder.join(name);
+        let mutual = Self {
+            sink: ["sink.crt", "sink.key", "gateway-ca.crt"].map(file),
+            gateway: ["gateway.crt", "gateway.key", "sink-ca.crt"].map(file),
+        };
+        let authorities = [Authority::new("of sinks")?, Authority::new("of gateways")?];
+        let [of_sinks, of_gateways] = &authorities;
+        let [certificate, key, clients] = &mutual.sink;
+        let hosts = vec!["sink.gate.example".to_owned()];
+        let purpose = ExtendedKeyUsagePurpose::ServerAuth;
+        of_sinks.sign((certificate, key), "sink", hosts, purpose)?;
+        fs::write(clients, of_gateways.pem())?;
+        let [certificate, key, servers] = &mutual.gateway;
+        let purpose = ExtendedKeyUsagePurpose::ClientAuth;
+        of_gateways.sign((certificate, key), "gateway", Vec::new(), purpose)?;
+        fs::write(servers, of_sinks.pem())?;
+        Ok(mutual)
     }
 }
 

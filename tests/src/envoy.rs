@@ -106,6 +106,15 @@ impl Bootstrap {
         }
     }
 
+    /// Gives the cluster of that name a transport socket.
+    pub fn transport_socket(&mut self, cluster: &str, socket: &Value) {
+        for it in self.clusters() {
+            if it["name"] == cluster {
+                it["transport_socket"] = socket.clone();
+            }
+        }
+    }
+
     /// Names of clusters whose endpoint is an address on this machine.
     pub fn local_clusters(&mut self) -> Vec<String> {
         let local = |cluster: &&mut Value| cluster.to_string().contains("\"127.0.0.1\"");

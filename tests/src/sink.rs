@@ -60,6 +60,8 @@ pub struct Settings {
     pub checkpoint_interval: &'static str,
     /// Bytes of rows that the spool holds, if not the usual.
     pub spool_max_bytes: Option<u64>,
+    /// Certificate, key and authority of those who may connect, and where probes are then.
+    pub tls: Option<([PathBuf; 3], SocketAddr)>,
 }
 
 impl Settings {
@@ -75,6 +77,12 @@ impl Settings {
     #[must_use]
     pub fn checkpoints(&self) -> PathBuf {
         self.spool.with_file_name("checkpoints")
+    }
+
+    /// A page for probes.
+    fn probe(&self, page: &str) -> String {
+        let address = self.tls.as_ref().map_or(self.http, |(_, probes)| *probes);
+        format!("http://{address}/{page}")
     }
 }
 
@@ -105,10 +113,20 @@ impl Sink {
         if let Some(bytes) = settings.spool_max_bytes {
             command.args(["--spool-max-bytes", &bytes.to_string()]);
         }
+        if let Some(([certificate, key, authority], probes)) = &settings.tls {
+            command
+                .args(["--listen-probes", &probes.to_string()])
+                .arg("--tls-cert")
+                .arg(certificate)
+                .arg("--tls-key")
+                .arg(key)
+                .arg("--tls-client-ca")
+                .arg(authority);
+        }
         let process = Process::start("bigquery-sink", command, &folder.join("sink.log"))?;
         let mut sink = Self { process, settings };
         let http = crate::client::client().build()?;
-        let ready = format!("http://{}/readyz", sink.settings.http);
+        let ready = sink.settings.probe("readyz");
         wait::within(START, "answer from the sink's /readyz", async || {
             sink.process.check()?;
             let answer = http.get(&ready).send().await;
@@ -127,7 +145,7 @@ impl Sink {
 
     /// Its metrics as text.
     pub async fn metrics(&self) -> Result<String> {
-        let url = format!("http://{}/metrics", self.settings.http);
+        let url = self.settings.probe("metrics");
         let http = crate::client::client().build()?;
         Ok(http
             .get(url)

@@ -616,6 +616,7 @@ impl Builder {
                 lineage: lasting || self.lineage,
                 checkpoint_interval: if lasting { "60s" } else { "500ms" },
                 spool_max_bytes: None,
+                tls: None,
             };
             for change in self.sink_changes {
                 change(&mut settings);
