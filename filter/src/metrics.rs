@@ -1,5 +1,4 @@
-//! Counters of the filter, one named method each. The host is told at each tick, since a call for each
-//! change would cost every exchange several.
+//! Counters of the filter, one named method each.
 //!
 //! `x_total.decision=mask` becomes a label by `stats_config.stats_tags` of Envoy's bootstrap. All
 //! label values are from closed lists.
@@ -11,33 +10,13 @@ use filter_core::{audit::FindingCounts, delivery::Counts};
 
 use crate::host::{self, Counter, HostError};
 
-/// Counters by name, defined when they are first told.
+/// Counters by name, defined when they are first used.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    counters: RefCell<HashMap<String, Known>>,
-}
-
-/// A counter, and what is to be added to it.
-#[derive(Debug)]
-struct Known {
-    define: fn(&str) -> Result<Counter, HostError>,
-    counter: Option<Counter>,
-    more: i64,
+    counters: RefCell<HashMap<String, Counter>>,
 }
 
 impl Metrics {
-    /// Tells the host what has changed.
-    pub(crate) fn tell(&self) {
-        for (name, known) in self.counters.borrow_mut().iter_mut() {
-            known.counter = known.counter.or_else(|| (known.define)(name).ok());
-            let more = std::mem::take(&mut known.more);
-            // A counter that cannot count must not disturb the exchanges.
-            if let Some(counter) = known.counter.filter(|_| more != 0) {
-                let _counted = host::increment(counter, more).is_ok();
-            }
-        }
-    }
-
     /// An exchange ended.
     pub(crate) fn exchange(&self, envelope: &Envelope, findings: &FindingCounts) {
         let (decision, endpoint) = (envelope.decision(), envelope.endpoint());
@@ -112,11 +91,14 @@ impl Metrics {
 
     fn change(&self, name: String, by: i64, define: fn(&str) -> Result<Counter, HostError>) {
         let mut counters = self.counters.borrow_mut();
-        let known = counters.entry(name).or_insert(Known {
-            define,
-            counter: None,
-            more: 0,
-        });
-        known.more = known.more.saturating_add(by);
+        let known = counters.get(&name).copied();
+        let Some(counter) = known.or_else(|| define(&name).ok()) else {
+            return;
+        };
+        if known.is_none() {
+            counters.insert(name, counter);
+        }
+        // A counter that cannot count must not disturb the exchange.
+        let _counted = host::increment(counter, by).is_ok();
     }
 }

@@ -140,7 +140,6 @@ impl Context for Root {
                 self.calls.insert(token, Call::Records);
             }
         }
-        self.metrics.tell();
         if worker.borrow().has_ended() {
             return true;
         }
@@ -190,7 +189,6 @@ impl RootContext for Root {
         }
         self.fetch_key_sets();
         self.deliver();
-        self.metrics.tell();
     }
 
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
